@@ -1,0 +1,264 @@
+package compute
+
+// Form says which operand of a matrix product is transposed. All matrices are
+// row-major. The names are BLAS's for C = op(A) op(B).
+type Form uint8
+
+const (
+	// NN is C[m,n] = sum_k A[m,k] B[k,n]: gradient to a linear layer's input.
+	NN Form = iota
+	// NT is C[m,n] = sum_k A[m,k] B[n,k]: a linear layer with weights [out, in].
+	NT
+	// TN is C[m,n] = sum_k A[k,m] B[k,n]: gradient to a linear layer's weights.
+	TN
+)
+
+// String is the BLAS name.
+func (f Form) String() string { return [...]string{"NN", "NT", "TN"}[f] }
+
+// MatMulArgs describes C (+)= op(A) op(B). C is F32; A is F32; B is F32 or BF16
+// (TN: F32 alone). Views may be strided.
+//
+// Every element of C is one chain of fused multiply-adds over k = 0, 1, 2, ...,
+// begun at zero, or at C's old value when Accumulate is set: neither the number of
+// rows, nor the blocking, nor the threads change a bit of it.
+type MatMulArgs struct {
+	Form       Form
+	C, A, B    Tensor
+	Accumulate bool
+	// BF16 rounds F32 operands to bfloat16 (nearest even) before multiplying;
+	// a BF16 operand B implies it. Accumulation is in float32 always.
+	BF16 bool
+}
+
+// GroupedMatMulArgs describes one product per expert over rows sorted by expert:
+// rows Offsets[e] to Offsets[e+1] belong to expert e of E.
+//
+//	NT: C[R,N] = A[R,K] B[e]^T, B is [E*N, K]
+//	NN: C[R,N] = A[R,K] B[e],   B is [E*K, N]
+//	TN: C[e] += A[rows of e, M]^T B[rows of e, N], C is [E*M, N]; always accumulates
+//
+// AIndex and BIndex, where present (I32 [1,R]), say which row of A or B stands for
+// row r, so that tokens need not be gathered first. An expert without rows leaves
+// its part of C untouched.
+type GroupedMatMulArgs struct {
+	Form           Form
+	C, A, B        Tensor
+	Experts        int
+	Offsets        Tensor // I32 [1, E+1]
+	AIndex, BIndex Tensor // I32 [1, R], optional
+	Accumulate     bool   // NN and NT
+	BF16           bool
+}
+
+// HeadMatMulArgs describes one product per head on column slices of C and A:
+// C[:, h*CCols : ] (CWidth wide) = A[:, h*ACols + AOff : ] (AWidth wide) times rows
+// [h*BRows+BOff, +BCount) of B, B transposed when Form is NT. It is MLA's
+// absorption of W_UK (NN, BCount = AWidth) and W_UV (NT, BCount = CWidth).
+type HeadMatMulArgs struct {
+	Form          Form // NN or NT
+	C, A, B       Tensor
+	Heads         int
+	CCols, CWidth int
+	ACols, AOff   int
+	AWidth        int
+	BRows, BOff   int
+	BCount        int
+	BF16          bool
+}
+
+// RopeArgs rotates, in place, Dim columns of every head: head h's columns begin at
+// h*HeadStride + Offset. Adjacent pairs (2i, 2i+1) are rotated by the angle of Pos
+// (interleaved form, DeepSeek's). Table is F32 [positions, Dim]: Dim/2 cosines,
+// then Dim/2 sines. Inverse rotates back, which is the gradient.
+type RopeArgs struct {
+	X                 Tensor // F32 [T, ...]
+	Pos               Tensor // I32 [1, T]
+	Table             Tensor
+	Heads, HeadStride int
+	Offset, Dim       int
+	Inverse           bool
+}
+
+// MLAArgs describes causal attention in MLA's expanded form over Batch sequences of
+// SeqLen rows each, without materialising scores. Softmax runs over keys in blocks
+// counted from the sequence's start. B*T rows:
+//
+//	Q   [B*T, H*(Nope+Rope)]  per head: q_nope | q_rope (roped)
+//	KV  [B*T, H*(Nope+V)]     per head: k_nope | v
+//	KR  [B*T, Rope]           roped key shared by all heads
+//	O   [B*T, H*V]            output
+//	LSE [B*T, H]              log-sum-exp of the scaled scores, for the backward
+type MLAArgs struct {
+	Batch, SeqLen, Heads int
+	Nope, Rope, V        int
+	Scale                float32
+	Q, KV, KR, O, LSE    Tensor
+}
+
+// MLAGrads are the gradients of MLAArgs: DO is given; DQ, DKV and DKR are written
+// (not accumulated).
+type MLAGrads struct {
+	DO, DQ, DKV, DKR Tensor
+}
+
+// LatentArgs describes causal attention in MLA's absorbed form for M new rows of
+// one sequence: row i stands at position Start+i and sees cache rows 0..Start+i.
+//
+//	Q     [M, H*(Latent+Rope)]  per head: absorbed query | roped query
+//	Cache [S, Latent+Rope]      latent after its norm | roped key
+//	O     [M, H*Latent]
+//
+// A row's result does not depend on M: keys are taken in blocks from the start of
+// the sequence.
+type LatentArgs struct {
+	Heads, Latent, Rope int
+	Start               int
+	Scale               float32
+	Q, Cache, O         Tensor
+}
+
+// RouteArgs describes DeepSeek-V3's router (noaux_tc): s = sigmoid(logits); s+bias
+// selects (a group's score is the sum of its best two; other groups are masked with
+// -inf); the weights are the unbiased s of the chosen, divided by their sum when
+// Normalize is set, times Scale. Chosen experts are listed in ascending order.
+type RouteArgs struct {
+	TopK, Groups, TopGroups int
+	Normalize               bool
+	Scale                   float32
+	Logits                  Tensor // F32 [T, E]
+	Bias                    Tensor // F32 [1, E]
+
+	// Results.
+	Scores  Tensor // F32 [T, E]: sigmoid(logits)
+	Experts Tensor // I32 [T, K], ascending
+	Weights Tensor // F32 [T, K]
+	// The plan of dispatch: row r of expert order holds token Token[r]; the rows of
+	// token t are Slot[t, 0..K). Rows of an expert are in token order.
+	Offsets Tensor // I32 [1, E+1]
+	Token   Tensor // I32 [1, T*K]
+	Slot    Tensor // I32 [T, K]
+	RowW    Tensor // F32 [1, T*K]: the weight of row r
+}
+
+// RouteBackwardArgs gives the gradient to the router's logits, overwritten. DRowW is
+// the gradient to RowW. AuxAlpha adds the sequence-wise balance loss of the V3
+// report, eq. 17-20, over sequences of SeqLen tokens, averaged over sequences and
+// multiplied by AuxScale (1/number of micro-batches).
+type RouteBackwardArgs struct {
+	RouteArgs
+	DRowW    Tensor // F32 [1, T*K]
+	DLogits  Tensor // F32 [T, E]
+	SeqLen   int
+	AuxAlpha float32
+	AuxScale float32
+}
+
+// LogProbArgs describes the operation at the vocabulary: logits = H W^T, and for
+// each row the log-probability of its target, the entropy and the log-sum-exp. The
+// logits are made block by block and never stored whole. A target below 0 marks a
+// row to pass over: its LogP and Entropy are 0.
+type LogProbArgs struct {
+	H       Tensor // F32 [T, D]
+	W       Tensor // F32 or BF16 [V, D]
+	Targets Tensor // I32 [1, T]
+	LogP    Tensor // F32 [1, T]
+	Entropy Tensor // F32 [1, T], optional
+	BF16    bool
+}
+
+// LogProbBackwardArgs runs the same operation with a coefficient per row and gives
+// the gradients of sum_t Coef[t] * LogP[t]: DH is written, DW accumulated. It writes
+// LogP and Entropy too, so a loss whose coefficients are known beforehand
+// (cross-entropy: -1/N) needs no separate forward.
+type LogProbBackwardArgs struct {
+	LogProbArgs
+	Coef Tensor // F32 [1, T]
+	DH   Tensor // F32 [T, D]
+	DW   Tensor // F32 [V, D], optional
+}
+
+// AdamWArgs describes one step of AdamW (Loshchilov & Hutter) on one tensor, all
+// F32: g = GradScale*G; M, V are the moments; P -= LR*(mhat/(sqrt(vhat)+Eps) +
+// WeightDecay*P). Correct1 and Correct2 are 1-beta^t. Working, where present (BF16),
+// receives P rounded.
+type AdamWArgs struct {
+	P, G, M, V, Working   Tensor
+	LR, Beta1, Beta2, Eps float32
+	WeightDecay           float32
+	Correct1, Correct2    float32
+	GradScale             float32
+}
+
+// Backend is a processor with its memory. Operations are issued in order; a
+// download waits for them. The results do not depend on the number of threads.
+// Shapes are the caller's duty: a mismatch is a bug and panics with both shapes.
+type Backend interface {
+	// Name says which kernels run, such as "avx2".
+	Name() string
+	// Threads is the number of workers.
+	Threads() int
+	// NewArena makes an empty arena in this device's memory.
+	NewArena(name string) *Arena
+	// Close stops the workers. Tensors of its arenas must not be used afterwards.
+	Close()
+
+	// Upload fills t from row-major contiguous bytes of format src, converting to
+	// t's format.
+	Upload(t Tensor, src DType, raw []byte)
+	UploadF32(t Tensor, v []float32)
+	UploadI32(t Tensor, v []int32)
+	DownloadF32(dst []float32, t Tensor)
+	DownloadI32(dst []int32, t Tensor)
+	// Download copies t's elements in t's own format to dst, contiguous.
+	Download(dst []byte, t Tensor)
+
+	Zero(t Tensor)
+	// Copy converts between F32 and BF16 where the formats differ.
+	Copy(dst, src Tensor)
+	// Add is dst += src (F32).
+	Add(dst, src Tensor)
+	// Scale is t *= s (F32).
+	Scale(t Tensor, s float32)
+	// SumSquares is the sum of squares in float64, in an order of its own.
+	SumSquares(t Tensor) float64
+
+	// Embed is out[t] = table[ids[t]]; out F32 [T,D], table F32 or BF16, ids I32 [1,T].
+	Embed(out, table, ids Tensor)
+	// EmbedBackward is dtable[ids[t]] += dout[t], in the order of t.
+	EmbedBackward(dtable, dout, ids Tensor)
+
+	MatMul(a MatMulArgs)
+	GroupedMatMul(a GroupedMatMulArgs)
+	HeadMatMul(a HeadMatMulArgs)
+
+	// RMSNorm is y = x * rstd * w, rstd = 1/sqrt(mean(x^2)+eps) per row, kept in
+	// rstd (F32 [1,T], optional). x, y F32 [T,D]; w F32 [1,D].
+	RMSNorm(y, rstd, x, w Tensor, eps float32)
+	// RMSNormBackwardInput writes dx, or adds to it.
+	RMSNormBackwardInput(dx, dy, x, w, rstd Tensor, accumulate bool)
+	// RMSNormBackwardWeight is dw += sum_t dy * x * rstd, in the order of t.
+	RMSNormBackwardWeight(dw, dy, x, rstd Tensor)
+
+	Rope(a RopeArgs)
+
+	// SwiGLU is y = silu(gate) * up * rowScale; rowScale F32 [1,T], optional.
+	SwiGLU(y, gate, up, rowScale Tensor)
+	// SwiGLUBackward writes dgate, dup and, where rowScale is present, drowScale.
+	// dgate may be gate and dup may be up (in place).
+	SwiGLUBackward(dgate, dup, drowScale, dy, gate, up, rowScale Tensor)
+
+	MLAForward(a MLAArgs)
+	MLABackward(a MLAArgs, g MLAGrads)
+	LatentAttention(a LatentArgs)
+
+	Route(a RouteArgs)
+	RouteBackward(a RouteBackwardArgs)
+	// CombineRows is y[t] (+)= sum over j of rows[slot[t,j]], in the order of j.
+	CombineRows(y, rows, slot Tensor, accumulate bool)
+
+	LogProb(a LogProbArgs)
+	LogProbBackward(a LogProbBackwardArgs)
+
+	AdamW(a AdamWArgs)
+}
