@@ -1,0 +1,177 @@
+package compute
+
+import "math"
+
+// Route chooses experts and plans the dispatch; see RouteArgs (DeepSeek-V3, 2.1.2).
+// Of equal scores the lower expert or group wins.
+func (*Reference) Route(a RouteArgs) {
+	a.Check()
+	t, e := a.Logits.rows, a.Logits.cols
+	choice := make([]float32, e)
+	taken := make([]bool, e)
+	for i := range t {
+		s := a.Scores.RowF32(i)
+		for j, l := range a.Logits.RowF32(i) {
+			s[j] = sigmoid(l)
+			choice[j] = s[j] + a.Bias.RowF32(0)[j]
+		}
+		a.maskGroups(choice)
+		best(choice, a.TopK, taken)
+		a.weigh(i, taken)
+	}
+	a.dispatch()
+}
+
+// best marks the k largest values.
+func best(v []float32, k int, taken []bool) {
+	clear(taken)
+	for range k {
+		top := -1
+		for j := range v {
+			if !taken[j] && (top < 0 || v[j] > v[top]) {
+				top = j
+			}
+		}
+		taken[top] = true
+	}
+}
+
+// maskGroups sets the experts outside the best groups to -inf.
+func (a RouteArgs) maskGroups(choice []float32) {
+	if a.Groups <= 1 {
+		return
+	}
+	per := len(choice) / a.Groups
+	score := make([]float32, a.Groups)
+	taken := make([]bool, max(per, a.Groups))
+	for g := range score {
+		group := choice[g*per : (g+1)*per]
+		best(group, min(2, per), taken[:per])
+		for j, v := range group {
+			if taken[j] {
+				score[g] += v
+			}
+		}
+	}
+	best(score, a.TopGroups, taken[:a.Groups])
+	for g := range score {
+		if !taken[g] {
+			for j := g * per; j < (g+1)*per; j++ {
+				choice[j] = float32(math.Inf(-1))
+			}
+		}
+	}
+}
+
+// weigh writes the experts and weights of token i.
+func (a RouteArgs) weigh(i int, taken []bool) {
+	s, experts, w := a.Scores.RowF32(i), a.Experts.RowI32(i), a.Weights.RowF32(i)
+	n, sum := 0, float32(0)
+	for j := range taken {
+		if taken[j] {
+			experts[n], w[n] = int32(j), s[j]
+			sum += s[j]
+			n++
+		}
+	}
+	for j := range w {
+		if a.Normalize {
+			w[j] /= sum + routeEps
+		}
+		w[j] *= a.Scale
+	}
+}
+
+// routeEps keeps the division by the sum of scores away from zero.
+const routeEps = 1e-20
+
+// dispatch sorts the choices by expert, those of an expert by token.
+func (a RouteArgs) dispatch() {
+	off := a.Offsets.RowI32(0)
+	clear(off)
+	for i := range a.Experts.rows {
+		for _, e := range a.Experts.RowI32(i) {
+			off[e+1]++
+		}
+	}
+	for e := 1; e < len(off); e++ {
+		off[e] += off[e-1]
+	}
+	next := append([]int32(nil), off...)
+	for i := range a.Experts.rows {
+		for j, e := range a.Experts.RowI32(i) {
+			r := next[e]
+			next[e]++
+			a.Token.RowI32(0)[r], a.Slot.RowI32(i)[j] = int32(i), r
+			a.RowW.RowF32(0)[r] = a.Weights.RowF32(i)[j]
+		}
+	}
+}
+
+// RouteBackward is the gradient to the logits; see RouteBackwardArgs.
+func (*Reference) RouteBackward(a RouteBackwardArgs) {
+	a.Check()
+	t, e := a.Logits.rows, a.Logits.cols
+	ds, balance := make([]float32, e), make([]float32, e)
+	for i := range t {
+		if a.AuxAlpha != 0 && i%a.SeqLen == 0 {
+			a.loads(balance, i)
+		}
+		clear(ds)
+		a.weightGrads(ds, i)
+		s := a.Scores.RowF32(i)
+		if a.AuxAlpha != 0 {
+			a.balanceGrads(ds, balance, s)
+		}
+		d := a.DLogits.RowF32(i)
+		for j := range d {
+			d[j] = ds[j] * (s[j] * (1 - s[j]))
+		}
+	}
+}
+
+// weightGrads adds the gradient that comes through the weights of token i:
+// w = Scale*s/sum, so ds = Scale/sum * (dw - sum(dw*s)/sum).
+func (a RouteBackwardArgs) weightGrads(ds []float32, i int) {
+	s, experts, slot := a.Scores.RowF32(i), a.Experts.RowI32(i), a.Slot.RowI32(i)
+	dw := a.DRowW.RowF32(0)
+	sum, mean := float32(0), float32(0)
+	for j, e := range experts {
+		sum += s[e]
+		mean = fma(dw[slot[j]], s[e], mean)
+	}
+	sum += routeEps
+	for j, e := range experts {
+		if a.Normalize {
+			ds[e] = a.RouteArgs.Scale / sum * (dw[slot[j]] - mean/sum)
+		} else {
+			ds[e] = a.RouteArgs.Scale * dw[slot[j]]
+		}
+	}
+}
+
+// loads are the f of eq. 18 for the sequence that begins at token first, times the
+// factors common to its tokens: alpha * AuxScale / (sequences * SeqLen).
+func (a RouteBackwardArgs) loads(balance []float32, first int) {
+	clear(balance)
+	for i := first; i < first+a.SeqLen; i++ {
+		for _, e := range a.Experts.RowI32(i) {
+			balance[e]++
+		}
+	}
+	f := float32(len(balance)) / float32(a.TopK*a.SeqLen)
+	common := a.AuxAlpha * a.AuxScale / float32(a.Scores.rows)
+	for j := range balance {
+		balance[j] *= f * common
+	}
+}
+
+// balanceGrads adds the gradient of sum f_j s'_j with s' = s/sum(s): the derivative
+// to s_j is (f_j - sum f s') / sum(s).
+func (a RouteBackwardArgs) balanceGrads(ds, balance, s []float32) {
+	sum := sumLanes(s)
+	mean := dotLanes(balance, s) / sum
+	for j := range ds {
+		ds[j] += (balance[j] - mean) / sum
+	}
+}
