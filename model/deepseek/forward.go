@@ -1,0 +1,234 @@
+package deepseek
+
+import (
+	"fmt"
+
+	"sonde/compute"
+	"sonde/nn"
+)
+
+// Batch is Seqs sequences of SeqLen tokens, one after the other.
+type Batch struct {
+	Seqs, SeqLen int
+	Tokens       []int32 // [Seqs*SeqLen]
+	// Targets[d][i] is the token d+1 places after Tokens[i], -1 where there is
+	// none; one list for the main model and one for each MTP module.
+	Targets [][]int32
+}
+
+// StepOptions says how losses enter the gradients.
+type StepOptions struct {
+	MTPLambda float32 // weight of the MTP losses' mean; 0 leaves the modules out
+	AuxAlpha  float32 // weight of the sequence-wise balance loss
+	Scale     float32 // 1/number of micro-batches
+	Recompute bool    // keep only the layers' inputs and run each layer again in the backward
+}
+
+// StepResult is what a pass found.
+type StepResult struct {
+	Loss, MTPLoss float64   // mean nats per target
+	Tokens        int       // targets of the main loss
+	Loads         [][]int32 // per MoE layer, MTP's last: tokens that chose each expert
+}
+
+// Tap is shown what crosses a model, for goldens and reports. Its tensors are valid
+// during the call alone.
+type Tap interface {
+	Hidden(layer int, x compute.Tensor)        // 0 = embedding, i = after layer i-1; the last is after the final norm
+	Route(name string, r compute.RouteArgs)    // name as in the checkpoint, "model.layers.1.mlp.gate"
+	Logits(module int, h, head compute.Tensor) // 0 = main, i = MTP module i-1: the rows that meet the head
+}
+
+// layerRecord is what a decoder layer's backward needs.
+type layerRecord struct {
+	in, mid, out    compute.Tensor // residual stream before, between and after
+	inNorm, midNorm nn.NormRecord
+	h1, h2          compute.Tensor // normed inputs
+	attn            nn.MLARecord
+	mlp             nn.MLPRecord
+	moe             nn.MoERecord
+
+	dh1, dh2 compute.Tensor
+}
+
+// pass is one forward through the model with its records.
+type pass struct {
+	m     *Model
+	ar    *compute.Arena
+	o     StepOptions
+	seqs  int
+	t     int // rows
+	pos   compute.Tensor
+	ids   []compute.Tensor // ids[d]: tokens shifted by d
+	embed compute.Tensor
+	recs  []layerRecord
+	norm  nn.NormRecord
+	hn    compute.Tensor // after the final norm
+	mtp   []mtpRecord
+	tap   Tap
+}
+
+type mtpRecord struct {
+	prev         compute.Tensor // hidden state that enters
+	embed        compute.Tensor // [T, D] embedding of the next token
+	cat          compute.Tensor // [T, 2D]
+	enorm, hnorm nn.NormRecord
+	layer        layerRecord
+	norm         nn.NormRecord
+	hn           compute.Tensor
+}
+
+func (m *Model) newPass(ar *compute.Arena, b Batch, o StepOptions) *pass {
+	t := b.Seqs * b.SeqLen
+	if len(b.Tokens) != t || b.SeqLen > m.cfg.MaxPositionEmbedding {
+		panic(fmt.Sprintf("deepseek: %d tokens for %d sequences of %d (at most %d)", len(b.Tokens), b.Seqs, b.SeqLen, m.cfg.MaxPositionEmbedding))
+	}
+	p := &pass{m: m, ar: ar, o: o, seqs: b.Seqs, t: t, pos: ar.I32(1, t)}
+	pos := make([]int32, t)
+	for i := range pos {
+		pos[i] = int32(i % b.SeqLen)
+	}
+	m.be.UploadI32(p.pos, pos)
+	p.ids = append(p.ids, p.upload(b.Tokens))
+	for _, target := range b.Targets {
+		p.ids = append(p.ids, p.upload(target))
+	}
+	return p
+}
+
+func (p *pass) upload(ids []int32) compute.Tensor {
+	t := p.ar.I32(1, p.t)
+	p.m.be.UploadI32(t, ids)
+	return t
+}
+
+// forward runs the main model up to the final norm and the MTP modules up to theirs.
+func (p *pass) forward() {
+	m, d := p.m, p.m.cfg.HiddenSize
+	p.embed = p.ar.F32(p.t, d)
+	m.be.Embed(p.embed, m.Embed, p.ids[0])
+	p.hidden(0, p.embed)
+	x := p.embed
+	p.recs = make([]layerRecord, len(m.Layers))
+	for i, l := range m.Layers {
+		x = p.layer(l, x, &p.recs[i], i)
+		if i+1 < len(m.Layers) {
+			p.hidden(i+1, x)
+		}
+	}
+	p.hn = p.ar.F32(p.t, d)
+	nn.Norm(m.be, p.ar, p.hn, x, m.Norm, float32(m.cfg.RMSNormEps), &p.norm)
+	p.hidden(len(m.Layers), p.hn)
+	p.logits(0, p.hn)
+	p.forwardMTP()
+}
+
+func (p *pass) hidden(i int, x compute.Tensor) {
+	if p.tap != nil {
+		p.tap.Hidden(i, x)
+	}
+}
+
+func (p *pass) logits(i int, h compute.Tensor) {
+	if p.tap != nil {
+		p.tap.Logits(i, h, p.m.Head)
+	}
+}
+
+// layer runs a decoder layer into memory that lives on, or, under recomputation,
+// keeps the output alone.
+func (p *pass) layer(l *Layer, x compute.Tensor, rec *layerRecord, index int) compute.Tensor {
+	out := p.ar.F32(p.t, x.NumCols())
+	mark := p.ar.Mark()
+	p.runLayer(l, x, out, rec)
+	if p.tap != nil && l.MoE != nil {
+		p.tap.Route("model.layers."+itoa(index)+".mlp.gate", rec.moe.Route)
+	}
+	if p.o.Recompute {
+		p.keepLoads(rec)
+		p.ar.Release(mark)
+	}
+	return out
+}
+
+// keepLoads saves the routing counts of a layer whose record is about to be dropped.
+func (p *pass) keepLoads(rec *layerRecord) {
+	if rec.moe.Route.Offsets.IsZero() {
+		return
+	}
+	rec.moe.Route.Offsets = p.copyI32(rec.moe.Route.Offsets)
+}
+
+// copyI32 moves ids to the host; they are few.
+func (p *pass) copyI32(t compute.Tensor) compute.Tensor {
+	v := make([]int32, t.Len())
+	p.m.be.DownloadI32(v, t)
+	return compute.WrapI32(v, t.NumRows(), t.NumCols())
+}
+
+func (p *pass) runLayer(l *Layer, x, out compute.Tensor, rec *layerRecord) {
+	m, be, d := p.m, p.m.be, x.NumCols()
+	eps := float32(m.cfg.RMSNormEps)
+	rec.in, rec.mid, rec.out = x, p.ar.F32(p.t, d), out
+	rec.h1, rec.h2 = p.ar.F32(p.t, d), p.ar.F32(p.t, d)
+	nn.Norm(be, p.ar, rec.h1, x, l.InputNorm, eps, &rec.inNorm)
+	be.Copy(rec.mid, x)
+	l.Attn.Forward(be, p.ar, m.cfg.mla(), p.seqs, rec.mid, rec.h1, p.pos, m.rope, &rec.attn)
+	nn.Norm(be, p.ar, rec.h2, rec.mid, l.PostNorm, eps, &rec.midNorm)
+	be.Copy(out, rec.mid)
+	if l.MLP != nil {
+		l.MLP.Forward(be, p.ar, out, rec.h2, &rec.mlp)
+		return
+	}
+	l.MoE.Forward(be, p.ar, m.cfg.moe(), out, rec.h2, &rec.moe)
+}
+
+func (p *pass) forwardMTP() {
+	if p.o.MTPLambda == 0 {
+		return
+	}
+	m, d, eps := p.m, p.m.cfg.HiddenSize, float32(p.m.cfg.RMSNormEps)
+	prev := p.hn
+	p.mtp = make([]mtpRecord, len(m.MTP))
+	for i, mod := range m.MTP {
+		r := &p.mtp[i]
+		r.prev, r.embed, r.cat, r.hn = prev, p.ar.F32(p.t, d), p.ar.F32(p.t, 2*d), p.ar.F32(p.t, d)
+		m.be.Embed(r.embed, m.Embed, p.ids[i+1])
+		nn.Norm(m.be, p.ar, r.cat.Cols(0, d), r.embed, mod.ENorm, eps, &r.enorm)
+		nn.Norm(m.be, p.ar, r.cat.Cols(d, 2*d), prev, mod.HNorm, eps, &r.hnorm)
+		x := p.ar.F32(p.t, d)
+		nn.Linear(m.be, x, r.cat, mod.Proj, false)
+		x = p.layer(&mod.Layer, x, &r.layer, len(m.Layers)+i)
+		nn.Norm(m.be, p.ar, r.hn, x, mod.Norm, eps, &r.norm)
+		p.logits(i+1, r.hn)
+		prev = r.hn
+	}
+}
+
+// loads reads how many tokens chose each expert.
+func (p *pass) loads() [][]int32 {
+	var out [][]int32
+	read := func(rec *layerRecord) {
+		o := rec.moe.Route.Offsets
+		if o.IsZero() {
+			return
+		}
+		off := make([]int32, o.NumCols())
+		p.m.be.DownloadI32(off, o)
+		n := make([]int32, len(off)-1)
+		for e := range n {
+			n[e] = off[e+1] - off[e]
+		}
+		out = append(out, n)
+	}
+	for i := range p.recs {
+		read(&p.recs[i])
+	}
+	for i := range p.mtp {
+		read(&p.mtp[i].layer)
+	}
+	for len(out) < len(p.m.Biases()) {
+		out = append(out, make([]int32, p.m.cfg.NRoutedExperts))
+	}
+	return out
+}

@@ -1,0 +1,266 @@
+// Package deepseek is DeepSeek-V3 (arXiv 2412.19437): multi-head latent attention,
+// a mixture of experts balanced without auxiliary loss, and multi-token prediction.
+// The structs' fields carry the names of Hugging Face's checkpoints.
+package deepseek
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"sonde/compute"
+	"sonde/nn"
+)
+
+// Model holds the weights of a DeepSeek-V3 model on one backend. It is also the
+// type of its gradients, moments and master weights (see Twin).
+type Model struct {
+	cfg  *Config
+	be   compute.Backend
+	rope compute.Tensor // [positions, QKRopeHeadDim]
+
+	Embed  compute.Tensor `weight:"model.embed_tokens.weight"` // [V, D]
+	Layers []*Layer       `weight:"model.layers.%d"`
+	Norm   compute.Tensor `weight:"model.norm.weight,norm"` // [1, D]
+	Head   compute.Tensor `weight:"lm_head.weight"`         // [V, D]
+	MTP    []*MTPModule   // walked by walk, after the layers' numbers
+}
+
+// Layer is one decoder layer; MLP or MoE is nil.
+type Layer struct {
+	InputNorm compute.Tensor `weight:"input_layernorm.weight,norm"`
+	Attn      nn.MLA         `weight:"self_attn"`
+	PostNorm  compute.Tensor `weight:"post_attention_layernorm.weight,norm"`
+	MLP       *nn.MLP        `weight:"mlp"`
+	MoE       *nn.MoE        `weight:"mlp"`
+}
+
+// MTPModule predicts one token further (section 2.2). Its embedding and head are
+// the main model's.
+type MTPModule struct {
+	Layer `weight:""`
+	Embed compute.Tensor `weight:"embed_tokens.weight,shared"`
+	ENorm compute.Tensor `weight:"enorm.weight,norm"` // of the embedding
+	HNorm compute.Tensor `weight:"hnorm.weight,norm"` // of the hidden state
+	Proj  compute.Tensor `weight:"eh_proj.weight"`    // [D, 2D]: embedding half first
+	Norm  compute.Tensor `weight:"shared_head.norm.weight,norm"`
+	Head  compute.Tensor `weight:"shared_head.head.weight,shared"`
+}
+
+// New allocates a model in ar; its weights are undefined until Init or a load.
+// Matrices are F32.
+func New(cfg *Config, be compute.Backend, ar *compute.Arena) *Model {
+	return NewWith(cfg, be, ar, compute.F32)
+}
+
+// NewWith is New with matrices of the given format. Norms, the router and the
+// selection bias stay F32.
+func NewWith(cfg *Config, be compute.Backend, ar *compute.Arena, dt compute.DType) *Model {
+	b := builder{cfg, ar, dt}
+	m := &Model{cfg: cfg, be: be}
+	d := cfg.HiddenSize
+	m.Embed, m.Head, m.Norm = b.matrix(cfg.VocabSize, d), b.matrix(cfg.VocabSize, d), b.vector(d)
+	for i := range cfg.NumHiddenLayers {
+		l := b.layer(i < cfg.FirstKDenseReplace)
+		m.Layers = append(m.Layers, &l)
+	}
+	for range cfg.NumNextnPredict {
+		m.MTP = append(m.MTP, &MTPModule{Layer: b.layer(false), Embed: m.Embed, Head: m.Head,
+			ENorm: b.vector(d), HNorm: b.vector(d), Proj: b.matrix(d, 2*d), Norm: b.vector(d)})
+	}
+	m.rope = uploadRope(cfg, be, ar)
+	return m
+}
+
+// Twin allocates an F32 model of the same shapes, zeroed: gradients, moments, or
+// master weights.
+func (m *Model) Twin(ar *compute.Arena) *Model {
+	t := NewWith(m.cfg, m.be, ar, compute.F32)
+	for _, p := range t.Blocks() {
+		m.be.Zero(p.T)
+	}
+	return t
+}
+
+// Config is the model's shape.
+func (m *Model) Config() *Config { return m.cfg }
+
+// Backend is where the weights live.
+func (m *Model) Backend() compute.Backend { return m.be }
+
+type builder struct {
+	cfg *Config
+	ar  *compute.Arena
+	dt  compute.DType
+}
+
+func (b builder) matrix(rows, cols int) compute.Tensor { return b.ar.Alloc(b.dt, rows, cols) }
+func (b builder) vector(n int) compute.Tensor          { return b.ar.F32(1, n) }
+
+func (b builder) layer(dense bool) Layer {
+	c := b.cfg
+	d := c.HiddenSize
+	l := Layer{InputNorm: b.vector(d), PostNorm: b.vector(d), Attn: b.attention()}
+	if dense {
+		l.MLP = b.mlp(c.IntermediateSize)
+		return l
+	}
+	e, f := c.NRoutedExperts, c.MoEIntermediateSize
+	l.MoE = &nn.MoE{Experts: e, Router: nn.Router{W: b.ar.F32(e, d), Bias: b.vector(e)},
+		Gate: b.matrix(e*f, d), Up: b.matrix(e*f, d), Down: b.matrix(e*d, f)}
+	if c.NSharedExperts > 0 {
+		l.MoE.Shared = b.mlp(c.NSharedExperts * f)
+	}
+	return l
+}
+
+func (b builder) mlp(f int) *nn.MLP {
+	d := b.cfg.HiddenSize
+	return &nn.MLP{Gate: b.matrix(f, d), Up: b.matrix(f, d), Down: b.matrix(d, f)}
+}
+
+func (b builder) attention() nn.MLA {
+	c, m := b.cfg, b.cfg.mla()
+	a := nn.MLA{KVA: b.matrix(m.Latent(), c.HiddenSize), KVNorm: b.vector(m.KVLora),
+		KVB: b.matrix(m.Heads*(m.Nope+m.V), m.KVLora), O: b.matrix(c.HiddenSize, m.Heads*m.V)}
+	if m.QLora == 0 {
+		a.Q = b.matrix(m.Heads*m.QK(), c.HiddenSize)
+		return a
+	}
+	a.QA, a.QANorm, a.QB = b.matrix(m.QLora, c.HiddenSize), b.vector(m.QLora), b.matrix(m.Heads*m.QK(), m.QLora)
+	return a
+}
+
+// latentEps is the epsilon of the norms inside MLA: the original implementations fix
+// it, whatever rms_norm_eps says.
+const latentEps = 1e-6
+
+// mla gives the attention's shapes and its softmax scale.
+func (c *Config) mla() nn.MLADims {
+	return nn.MLADims{Heads: c.NumAttentionHeads, Nope: c.QKNopeHeadDim, Rope: c.QKRopeHeadDim, V: c.VHeadDim,
+		QLora: c.QLoraRank, KVLora: c.KVLoraRank, Eps: latentEps, Scale: float32(c.softmaxScale())}
+}
+
+func (c *Config) moe() nn.MoEDims {
+	return nn.MoEDims{Experts: c.NRoutedExperts, TopK: c.NumExpertsPerTok, Groups: c.NGroup, TopGroups: c.TopKGroup,
+		Normalize: c.NormTopKProb, Scale: float32(c.RoutedScalingFactor)}
+}
+
+// walk visits every weight: embedding, layers, norm, head, then the MTP modules
+// under the layers' numbers that follow.
+func (m *Model) walk(merge bool, visit func(p nn.Param, field *compute.Tensor, fp32 bool)) {
+	nn.Walk(m, "", merge, visit)
+	for i, mtp := range m.MTP {
+		nn.Walk(mtp, "model.layers."+itoa(len(m.Layers)+i)+".", merge, visit)
+	}
+}
+
+// Params lists the weights by Hugging Face's names, experts one by one, the shared
+// names of MTP modules included.
+func (m *Model) Params() []nn.Param {
+	var out []nn.Param
+	m.walk(false, func(p nn.Param, _ *compute.Tensor, _ bool) { out = append(out, p) })
+	return out
+}
+
+// Blocks lists each trained weight once, the experts of a layer as one tensor; for
+// optimisers. The order is the same in every twin.
+func (m *Model) Blocks() []nn.Param {
+	var out []nn.Param
+	m.walk(true, func(p nn.Param, _ *compute.Tensor, _ bool) {
+		if !p.Shared && !p.Buffer {
+			out = append(out, p)
+		}
+	})
+	return out
+}
+
+// Biases lists the routers' selection biases [1, E], MTP's last.
+func (m *Model) Biases() []compute.Tensor {
+	var out []compute.Tensor
+	m.eachMoE(func(e *nn.MoE) { out = append(out, e.Router.Bias) })
+	return out
+}
+
+func (m *Model) eachMoE(f func(*nn.MoE)) {
+	for _, l := range m.Layers {
+		if l.MoE != nil {
+			f(l.MoE)
+		}
+	}
+	for _, x := range m.MTP {
+		f(x.MoE)
+	}
+}
+
+// Init draws the weights from a normal distribution with the config's
+// initializer_range, norms at one, selection bias at zero. The same seed gives the
+// same weights everywhere: every tensor has a stream of its own.
+func (m *Model) Init(seed uint64) {
+	stream := uint64(0)
+	m.walk(true, func(p nn.Param, _ *compute.Tensor, _ bool) {
+		stream++
+		switch {
+		case p.Shared:
+		case p.Buffer:
+			m.be.Zero(p.T)
+		case !p.Decay:
+			m.fill(p.T, func() float32 { return 1 })
+		default:
+			rng := rand.New(rand.NewPCG(seed, stream))
+			std := m.cfg.InitializerRange
+			m.fill(p.T, func() float32 { return float32(rng.NormFloat64() * std) })
+		}
+	})
+}
+
+// fill uploads a tensor row by row, so that little of it is ever on Go's heap.
+func (m *Model) fill(t compute.Tensor, next func() float32) {
+	row := make([]float32, t.NumCols())
+	for i := range t.NumRows() {
+		for j := range row {
+			row[j] = next()
+		}
+		m.be.UploadF32(t.Rows(i, i+1), row)
+	}
+}
+
+// UpdateBias moves every expert's selection bias by gamma against its load
+// (section 2.1.2, auxiliary-loss-free balancing): up where it had fewer tokens than
+// the mean, down where more. loads is StepResult.Loads, summed over micro-batches.
+func (m *Model) UpdateBias(loads [][]int32, gamma float32) {
+	for i, b := range m.Biases() {
+		bias := make([]float32, b.NumCols())
+		m.be.DownloadF32(bias, b)
+		total := 0
+		for _, n := range loads[i] {
+			total += int(n)
+		}
+		for e, n := range loads[i] {
+			switch d := int(n)*len(loads[i]) - total; {
+			case d > 0:
+				bias[e] -= gamma
+			case d < 0:
+				bias[e] += gamma
+			}
+		}
+		m.be.UploadF32(b, bias)
+	}
+}
+
+// uploadRope makes the table of cosines and sines for every position.
+func uploadRope(c *Config, be compute.Backend, ar *compute.Arena) compute.Tensor {
+	freq, mag := c.ropeFrequencies()
+	half := len(freq)
+	t := ar.F32(c.MaxPositionEmbedding, 2*half)
+	row := make([]float32, 2*half)
+	for p := range c.MaxPositionEmbedding {
+		for i, f := range freq {
+			// The product is rounded to float32 before the cosine, as the
+			// original does: at far positions the rounding is visible.
+			s, co := math.Sincos(float64(float32(p) * f))
+			row[i], row[half+i] = float32(co)*mag, float32(s)*mag
+		}
+		be.UploadF32(t.Rows(p, p+1), row)
+	}
+	return t
+}

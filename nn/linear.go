@@ -1,0 +1,21 @@
+package nn
+
+import "sonde/compute"
+
+// Linear is y = x W^T for W [out, in]; x [T, in], y [T, out]. With accumulate the
+// product is added to y. A BF16 weight means that x is rounded to bfloat16 too.
+func Linear(be compute.Backend, y, x, w compute.Tensor, accumulate bool) {
+	be.MatMul(compute.MatMulArgs{Form: compute.NT, C: y, A: x, B: w, Accumulate: accumulate})
+}
+
+// LinearBackwardInput is dx = dy W; dy [T, out], dx [T, in].
+func LinearBackwardInput(be compute.Backend, dx, dy, w compute.Tensor, accumulate bool) {
+	be.MatMul(compute.MatMulArgs{Form: compute.NN, C: dx, A: dy, B: w, Accumulate: accumulate})
+}
+
+// LinearBackwardWeight is dw += dy^T x. w is the weight itself, whose format says
+// whether the operands are rounded to bfloat16.
+func LinearBackwardWeight(be compute.Backend, dw, dy, x, w compute.Tensor) {
+	be.MatMul(compute.MatMulArgs{Form: compute.TN, C: dw, A: dy, B: x, Accumulate: true,
+		BF16: w.DType() == compute.BF16})
+}

@@ -1,0 +1,155 @@
+package nn
+
+import "sonde/compute"
+
+// MLADims are the shapes of multi-head latent attention (V2 report, section 2.1).
+type MLADims struct {
+	Heads, Nope, Rope, V int
+	QLora                int // 0: a plain query projection
+	KVLora               int
+	Eps                  float32
+	Scale                float32 // softmax scale, YaRN's correction included
+}
+
+// QK is the width of a query or key.
+func (d MLADims) QK() int { return d.Nope + d.Rope }
+
+// Latent is the width of a cached row: the latent and the shared roped key.
+func (d MLADims) Latent() int { return d.KVLora + d.Rope }
+
+// MLA holds the weights of multi-head latent attention.
+type MLA struct {
+	Q      compute.Tensor `weight:"q_proj.weight"`              // [H*(Nope+Rope), D], where QLora is 0
+	QA     compute.Tensor `weight:"q_a_proj.weight"`            // [QLora, D]
+	QANorm compute.Tensor `weight:"q_a_layernorm.weight,norm"`  // [1, QLora]
+	QB     compute.Tensor `weight:"q_b_proj.weight"`            // [H*(Nope+Rope), QLora]
+	KVA    compute.Tensor `weight:"kv_a_proj_with_mqa.weight"`  // [KVLora+Rope, D]
+	KVNorm compute.Tensor `weight:"kv_a_layernorm.weight,norm"` // [1, KVLora]
+	KVB    compute.Tensor `weight:"kv_b_proj.weight"`           // [H*(Nope+V), KVLora]
+	O      compute.Tensor `weight:"o_proj.weight"`              // [D, H*V]
+}
+
+// MLARecord is what MLA's backward needs and leaves for its weight part.
+type MLARecord struct {
+	X             compute.Tensor // [T, D]
+	QA, QAN       compute.Tensor // [T, QLora] before and after the norm
+	KVA           compute.Tensor // [T, KVLora+Rope]: latent before the norm | roped key
+	CKV           compute.Tensor // [T, KVLora] after the norm
+	QNorm, KVNorm NormRecord
+	Attn          compute.MLAArgs
+
+	DY, DQ, DQA, DQAN, DKV, DCKV, DKVA compute.Tensor
+}
+
+// query computes roped queries q [T, H*(Nope+Rope)] from x.
+func (m *MLA) query(be compute.Backend, ar *compute.Arena, d MLADims, x, pos, table compute.Tensor, rec *MLARecord) compute.Tensor {
+	q := ar.F32(x.NumRows(), d.Heads*d.QK())
+	if d.QLora == 0 {
+		Linear(be, q, x, m.Q, false)
+	} else {
+		rec.QA, rec.QAN = ar.F32(x.NumRows(), d.QLora), ar.F32(x.NumRows(), d.QLora)
+		Linear(be, rec.QA, x, m.QA, false)
+		Norm(be, ar, rec.QAN, rec.QA, m.QANorm, d.Eps, &rec.QNorm)
+		Linear(be, q, rec.QAN, m.QB, false)
+	}
+	be.Rope(d.ropeQ(q, pos, table, false))
+	return q
+}
+
+func (d MLADims) ropeQ(q, pos, table compute.Tensor, inverse bool) compute.RopeArgs {
+	return compute.RopeArgs{X: q, Pos: pos, Table: table, Heads: d.Heads, HeadStride: d.QK(),
+		Offset: d.Nope, Dim: d.Rope, Inverse: inverse}
+}
+
+func (d MLADims) ropeK(kv, pos, table compute.Tensor, inverse bool) compute.RopeArgs {
+	return compute.RopeArgs{X: kv, Pos: pos, Table: table, Heads: 1, HeadStride: d.Latent(),
+		Offset: d.KVLora, Dim: d.Rope, Inverse: inverse}
+}
+
+// Forward is y += attention(x) in the expanded form, causal within each of seqs
+// sequences of equal length; x, y [T, D], pos [1, T] positions, table as
+// compute.RopeArgs has it.
+func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, seqs int, y, x, pos, table compute.Tensor, rec *MLARecord) {
+	t := x.NumRows()
+	rec.X = x
+	q := m.query(be, ar, d, x, pos, table, rec)
+	rec.KVA, rec.CKV = ar.F32(t, d.Latent()), ar.F32(t, d.KVLora)
+	Linear(be, rec.KVA, x, m.KVA, false)
+	be.Rope(d.ropeK(rec.KVA, pos, table, false))
+	Norm(be, ar, rec.CKV, rec.KVA.Cols(0, d.KVLora), m.KVNorm, d.Eps, &rec.KVNorm)
+	kv := ar.F32(t, d.Heads*(d.Nope+d.V))
+	Linear(be, kv, rec.CKV, m.KVB, false)
+	rec.Attn = compute.MLAArgs{Batch: seqs, SeqLen: t / seqs, Heads: d.Heads, Nope: d.Nope, Rope: d.Rope, V: d.V,
+		Scale: d.Scale, Q: q, KV: kv, KR: rec.KVA.Cols(d.KVLora, d.Latent()),
+		O: ar.F32(t, d.Heads*d.V), LSE: ar.F32(t, d.Heads)}
+	be.MLAForward(rec.Attn)
+	Linear(be, y, rec.Attn.O, m.O, true)
+}
+
+// BackwardInput writes dx, the gradient of Forward to x.
+func (m *MLA) BackwardInput(be compute.Backend, ar *compute.Arena, d MLADims, dx, dy, pos, table compute.Tensor, rec *MLARecord) {
+	t := dy.NumRows()
+	do := ar.F32(t, d.Heads*d.V)
+	LinearBackwardInput(be, do, dy, m.O, false)
+	rec.DY, rec.DQ, rec.DKV = dy, ar.F32(t, d.Heads*d.QK()), ar.F32(t, d.Heads*(d.Nope+d.V))
+	rec.DKVA, rec.DCKV = ar.F32(t, d.Latent()), ar.F32(t, d.KVLora)
+	be.MLABackward(rec.Attn, compute.MLAGrads{DO: do, DQ: rec.DQ, DKV: rec.DKV, DKR: rec.DKVA.Cols(d.KVLora, d.Latent())})
+	be.Rope(d.ropeQ(rec.DQ, pos, table, true))
+	be.Rope(d.ropeK(rec.DKVA, pos, table, true))
+
+	LinearBackwardInput(be, rec.DCKV, rec.DKV, m.KVB, false)
+	NormBackwardInput(be, rec.DKVA.Cols(0, d.KVLora), rec.DCKV, m.KVNorm, &rec.KVNorm, false)
+	LinearBackwardInput(be, dx, rec.DKVA, m.KVA, false)
+	if d.QLora == 0 {
+		LinearBackwardInput(be, dx, rec.DQ, m.Q, true)
+		return
+	}
+	rec.DQAN, rec.DQA = ar.F32(t, d.QLora), ar.F32(t, d.QLora)
+	LinearBackwardInput(be, rec.DQAN, rec.DQ, m.QB, false)
+	NormBackwardInput(be, rec.DQA, rec.DQAN, m.QANorm, &rec.QNorm, false)
+	LinearBackwardInput(be, dx, rec.DQA, m.QA, true)
+}
+
+// BackwardWeight adds the gradients of the weights to g.
+func (m *MLA) BackwardWeight(be compute.Backend, d MLADims, g *MLA, rec *MLARecord) {
+	LinearBackwardWeight(be, g.O, rec.DY, rec.Attn.O, m.O)
+	LinearBackwardWeight(be, g.KVB, rec.DKV, rec.CKV, m.KVB)
+	NormBackwardWeight(be, g.KVNorm, rec.DCKV, &rec.KVNorm)
+	LinearBackwardWeight(be, g.KVA, rec.DKVA, rec.X, m.KVA)
+	if d.QLora == 0 {
+		LinearBackwardWeight(be, g.Q, rec.DQ, rec.X, m.Q)
+		return
+	}
+	LinearBackwardWeight(be, g.QB, rec.DQ, rec.QAN, m.QB)
+	NormBackwardWeight(be, g.QANorm, rec.DQAN, &rec.QNorm)
+	LinearBackwardWeight(be, g.QA, rec.DQA, rec.X, m.QA)
+}
+
+// Extend is y += attention(x) in the absorbed form for new rows of one sequence:
+// the rows' latents are written to cache from row start on, and the queries meet
+// the cached latents directly (q through W_UK, output through W_UV). cache
+// [S, KVLora+Rope]. No backward follows.
+func (m *MLA) Extend(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos, table, cache compute.Tensor, start int) {
+	t, row := x.NumRows(), d.Latent()
+	var rec MLARecord
+	q := m.query(be, ar, d, x, pos, table, &rec)
+	fresh := cache.Rows(start, start+t)
+	kva := ar.F32(t, row)
+	Linear(be, kva, x, m.KVA, false)
+	be.Rope(d.ropeK(kva, pos, table, false))
+	Norm(be, ar, fresh.Cols(0, d.KVLora), kva.Cols(0, d.KVLora), m.KVNorm, d.Eps, nil)
+	be.Copy(fresh.Cols(d.KVLora, row), kva.Cols(d.KVLora, row))
+
+	ql := ar.F32(t, d.Heads*row)
+	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NN, C: ql, A: q, B: m.KVB, Heads: d.Heads,
+		CCols: row, CWidth: d.KVLora, ACols: d.QK(), AWidth: d.Nope, BRows: d.Nope + d.V, BCount: d.Nope})
+	for h := range d.Heads {
+		be.Copy(ql.Cols(h*row+d.KVLora, (h+1)*row), q.Cols(h*d.QK()+d.Nope, (h+1)*d.QK()))
+	}
+	ol, o := ar.F32(t, d.Heads*d.KVLora), ar.F32(t, d.Heads*d.V)
+	be.LatentAttention(compute.LatentArgs{Heads: d.Heads, Latent: d.KVLora, Rope: d.Rope, Start: start,
+		Scale: d.Scale, Q: ql, Cache: cache.Rows(0, start+t), O: ol})
+	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NT, C: o, A: ol, B: m.KVB, Heads: d.Heads,
+		CCols: d.V, CWidth: d.V, ACols: d.KVLora, AWidth: d.KVLora, BRows: d.Nope + d.V, BOff: d.Nope, BCount: d.V})
+	Linear(be, y, o, m.O, true)
+}
