@@ -14,8 +14,7 @@ import (
 // Two orders of summation are used, and the fast backends keep to them.
 //
 // A product of matrices is one chain of fused multiply-adds per element, over k from
-// zero up. Here the fused operation goes through float64, where the product is
-// exact; in about one case of 2^29 the second rounding differs from a true FMA's.
+// zero up; the fast backends' float32 products equal these bit for bit.
 //
 // A sum along a row (of squares in RMSNorm, of exponentials in softmax, of products
 // in gradients to scales) runs in 16 lanes: lane j takes the elements j, j+16, j+32, ...
@@ -41,8 +40,35 @@ func (*Reference) NewArena(name string) *Arena { return NewArena(name, HostMemor
 // Close does nothing.
 func (*Reference) Close() {}
 
-// fma is a*b+c rounded once (see Reference).
-func fma(a, b, c float32) float32 { return float32(float64(a)*float64(b) + float64(c)) }
+// fma is a*b+c rounded once, as the processors' instruction. The product is exact in
+// float64, the sum is not; rounding it again is harmless unless it lies half way
+// between two float32s, or among the subnormal ones, where the half ways are
+// elsewhere.
+func fma(a, b, c float32) float32 {
+	p := float64(a) * float64(b)
+	s := p + float64(c)
+	const half, low29 = 1 << 28, 1<<29 - 1
+	if math.Float64bits(s)&low29 != half && math.Abs(s) >= 0x1p-126 {
+		return float32(s)
+	}
+	return roundOnce(p, float64(c), s)
+}
+
+// roundOnce rounds p+c to float32, given their rounded float64 sum: it makes the sum
+// odd where it is not exact, which keeps it off every half way (Boldo & Melquiond,
+// 2008).
+func roundOnce(p, c, sum float64) float32 {
+	t := sum - p
+	rest := (p - (sum - t)) + (c - t) // Knuth's two-sum: exact
+	if bits := math.Float64bits(sum); rest != 0 && bits&1 == 0 && !math.IsInf(sum, 0) && !math.IsNaN(sum) {
+		if rest > 0 == (sum > 0) {
+			sum = math.Float64frombits(bits + 1)
+		} else {
+			sum = math.Float64frombits(bits - 1)
+		}
+	}
+	return float32(sum)
+}
 
 func exp(x float32) float32 { return float32(math.Exp(float64(x))) }
 
