@@ -1,0 +1,186 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func init() { units = append(units, unit{"gemm", emitGemm}) }
+
+func emitGemm(g *gen) {
+	g.gemmPanel()
+	g.peak()
+}
+
+// rows6 addresses up to 2*3 rows of a matrix through two pointers and a stride.
+type rows struct {
+	lo, hi reg.GPVirtual // hi = lo + 3*stride
+	stride reg.GPVirtual
+}
+
+func (r rows) at(i int) Mem {
+	base := r.lo
+	if i >= 3 {
+		base, i = r.hi, i-3
+	}
+	switch i {
+	case 0:
+		return Mem{Base: base}
+	case 1:
+		return Mem{Base: base, Index: r.stride, Scale: 1}
+	}
+	return Mem{Base: base, Index: r.stride, Scale: 2}
+}
+
+// gemmPanel emits the microkernel: a loop over tiles of mr rows, then one tile for
+// what is left. Each element is one chain of FMAs in the order of k.
+func (g *gen) gemmPanel() {
+	g.function("gemmPanel",
+		"func(m, k int, a *float32, ars, aks int, b *float32, bks int, c *float32, ldc int, acc int)",
+		"is C[m][nr] = A[m][k] B[k][nr], added to C if acc is not 0. Strides are in bytes: A's element (i,p) is at a+i*ars+p*aks, B's row p at b+p*bks, C's row i at c+i*ldc.")
+	m := g.arg("m")
+	a, ars := g.arg("a"), g.arg("ars")
+	c, ldc := g.arg("c"), g.arg("ldc")
+	mr := g.w.mr
+	loop, tail, done := g.label("tiles"), g.label("tail"), g.label("done")
+	g.Label(loop)
+	g.CMPQ(m, Imm(uint64(mr)))
+	g.JLT(LabelRef(tail))
+	g.tile(mr, a, ars, c, ldc)
+	g.SUBQ(Imm(uint64(mr)), m)
+	g.advance(a, ars, mr)
+	g.advance(c, ldc, mr)
+	g.JMP(LabelRef(loop))
+	g.Label(tail)
+	for rest := mr - 1; rest > 0; rest-- {
+		next := g.label("rest")
+		g.CMPQ(m, Imm(uint64(rest)))
+		g.JNE(LabelRef(next))
+		g.tile(rest, a, ars, c, ldc)
+		g.JMP(LabelRef(done))
+		g.Label(next)
+	}
+	g.Label(done)
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// advance adds n strides to p.
+func (g *gen) advance(p, stride reg.GPVirtual, n int) {
+	t := g.GP64()
+	g.IMUL3Q(Imm(uint64(n)), stride, t)
+	g.ADDQ(t, p)
+}
+
+// tileRows is rows i of p with a stride: pointers of their own, three rows apart.
+func (g *gen) tileRows(p, stride reg.GPVirtual, n int) rows {
+	r := rows{lo: g.GP64(), stride: stride}
+	g.MOVQ(p, r.lo)
+	if n > 3 {
+		r.hi = g.GP64()
+		g.LEAQ(Mem{Base: r.lo, Index: stride, Scale: 2}, r.hi)
+		g.ADDQ(stride, r.hi)
+	}
+	return r
+}
+
+// tile emits one tile of n rows.
+func (g *gen) tile(n int, a, ars, c, ldc reg.GPVirtual) {
+	ra, rc := g.tileRows(a, ars, n), g.tileRows(c, ldc, n)
+	b, bks, aks, k := g.arg("b"), g.arg("bks"), g.arg("aks"), g.arg("k")
+	vr := g.w.nr / g.w.lanes() // registers per row
+	acc := g.vecs(n * vr)
+	g.loadTile(acc, rc, n, vr)
+	bv := g.vecs(vr)
+	xs := g.vecs(2)
+	step := func() {
+		for j := range bv {
+			g.VMOVUPS(at(b, j*g.w.bytes), bv[j])
+		}
+		g.ADDQ(bks, b)
+		for i := range n {
+			x := xs[i%2]
+			g.VBROADCASTSS(ra.at(i), x)
+			for j := range bv {
+				g.VFMADD231PS(x, bv[j], acc[i*vr+j])
+			}
+		}
+		g.ADDQ(aks, ra.lo)
+		if n > 3 {
+			g.ADDQ(aks, ra.hi)
+		}
+	}
+	g.unrolled(k, 4, step)
+	for i := range n {
+		for j := range vr {
+			m := rc.at(i)
+			m.Disp = j * g.w.bytes
+			g.VMOVUPS(acc[i*vr+j], m)
+		}
+	}
+}
+
+// loadTile begins the chains at C or at zero.
+func (g *gen) loadTile(acc []reg.VecVirtual, rc rows, n, vr int) {
+	fresh, ready := g.label("fresh"), g.label("ready")
+	flag := g.arg("acc")
+	g.TESTQ(flag, flag)
+	g.JZ(LabelRef(fresh))
+	for i := range n {
+		for j := range vr {
+			m := rc.at(i)
+			m.Disp = j * g.w.bytes
+			g.VMOVUPS(m, acc[i*vr+j])
+		}
+	}
+	g.JMP(LabelRef(ready))
+	g.Label(fresh)
+	for _, v := range acc {
+		g.zero(v)
+	}
+	g.Label(ready)
+}
+
+// unrolled runs step k times, by copies at a time; k is consumed.
+func (g *gen) unrolled(k reg.GPVirtual, copies int, step func()) {
+	loop, rest, done := g.label("loop"), g.label("one"), g.label("end")
+	g.SUBQ(Imm(uint64(copies)), k)
+	g.JLT(LabelRef(rest))
+	g.Label(loop)
+	for range copies {
+		step()
+	}
+	g.SUBQ(Imm(uint64(copies)), k)
+	g.JGE(LabelRef(loop))
+	g.Label(rest)
+	g.ADDQ(Imm(uint64(copies)), k)
+	g.JZ(LabelRef(done))
+	single := g.label("single")
+	g.Label(single)
+	step()
+	g.DECQ(k)
+	g.JNZ(LabelRef(single))
+	g.Label(done)
+}
+
+// peak emits a loop of nothing but FMAs on registers, and the pause of waiting loops.
+func (g *gen) peak() {
+	g.function("fmaLoop", "func(n int)",
+		"runs n rounds of 12 independent FMAs on registers: the processor's peak.")
+	n := g.arg("n")
+	acc := g.vecs(12)
+	x := g.vec()
+	g.zero(x)
+	for _, v := range acc {
+		g.zero(v)
+	}
+	loop := g.label("loop")
+	g.Label(loop)
+	for _, v := range acc {
+		g.VFMADD231PS(x, x, v)
+	}
+	g.DECQ(n)
+	g.JNZ(LabelRef(loop))
+	g.VZEROUPPER()
+	g.RET()
+}

@@ -1,0 +1,68 @@
+// Command gen writes the assembly of package cpu and its Go declarations:
+//
+//	go generate ./compute/cpu
+//
+// Every kernel is written once over a vector width (width in vec.go) and emitted for
+// each width that some machine at hand has run. A file gemm.go here registers a unit
+// "gemm", which becomes ../gemm_avx2_amd64.s and ../gemm_avx2_amd64.go.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/pass"
+	"github.com/mmcloughlin/avo/printer"
+)
+
+// unit is a group of kernels that share a pair of files.
+type unit struct {
+	name string
+	emit func(g *gen)
+}
+
+// units is filled by the init functions of this package's other files.
+var units []unit
+
+// widths lists the vector widths to emit.
+var widths = []width{avx2}
+
+func main() {
+	log.SetFlags(0)
+	for _, w := range widths {
+		for _, u := range units {
+			if err := write(u, w); err != nil {
+				log.Fatalf("gen: %s for %s: %v", u.name, w.name, err)
+			}
+		}
+	}
+}
+
+// write emits one unit for one width.
+func write(u unit, w width) error {
+	g := &gen{Context: build.NewContext(), w: w}
+	u.emit(g)
+	f, err := g.Result()
+	if err != nil {
+		return err
+	}
+	if err := pass.Compile.Execute(f); err != nil {
+		return err
+	}
+	base := filepath.Join("..", fmt.Sprintf("%s_%s_amd64", u.name, w.name))
+	cfg := printer.Config{Name: "gen", Pkg: "cpu"}
+	for ext, p := range map[string]printer.Printer{".s": printer.NewGoAsm(cfg), ".go": printer.NewStubs(cfg)} {
+		text, err := p.Print(f)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(base+ext, bytes.TrimLeft(text, "\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
