@@ -92,7 +92,7 @@ func (p *pass) backwardMTP(b Batch, g *Model, dhn compute.Tensor) float64 {
 		nn.LinearBackwardWeight(m.be, gm.Proj, dx, r.cat, mod.Proj)
 		nn.NormBackwardInput(m.be, dembed, dcat.Cols(0, d), mod.ENorm, &r.enorm, false)
 		nn.NormBackwardWeight(m.be, gm.ENorm, dcat.Cols(0, d), &r.enorm)
-		m.be.EmbedBackward(g.Embed, dembed, p.ids[i+1])
+		m.be.EmbedBackward(g.Embed, dembed, p.next[i])
 		nn.NormBackwardInput(m.be, dprev, dcat.Cols(d, 2*d), mod.HNorm, &r.hnorm, false)
 		nn.NormBackwardWeight(m.be, gm.HNorm, dcat.Cols(d, 2*d), &r.hnorm)
 	}

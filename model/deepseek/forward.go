@@ -2,6 +2,7 @@ package deepseek
 
 import (
 	"fmt"
+	"slices"
 
 	"sonde/compute"
 	"sonde/nn"
@@ -59,7 +60,8 @@ type pass struct {
 	seqs  int
 	t     int // rows
 	pos   compute.Tensor
-	ids   []compute.Tensor // ids[d]: tokens shifted by d
+	ids   []compute.Tensor // ids[d]: tokens shifted by d, -1 where there is none
+	next  []compute.Tensor // ids[d+1] for the MTP modules' embeddings, 0 where there is none
 	embed compute.Tensor
 	recs  []layerRecord
 	norm  nn.NormRecord
@@ -93,7 +95,21 @@ func (m *Model) newPass(ar *compute.Arena, b Batch, o StepOptions) *pass {
 	for _, target := range b.Targets {
 		p.ids = append(p.ids, p.upload(target))
 	}
+	for d := range m.MTP {
+		if o.MTPLambda != 0 {
+			p.next = append(p.next, p.upload(clipped(b.Targets[d])))
+		}
+	}
 	return p
+}
+
+// clipped replaces missing tokens by token 0: the rows that see it have no target.
+func clipped(ids []int32) []int32 {
+	out := slices.Clone(ids)
+	for i := range out {
+		out[i] = max(out[i], 0)
+	}
+	return out
 }
 
 func (p *pass) upload(ids []int32) compute.Tensor {
@@ -193,7 +209,7 @@ func (p *pass) forwardMTP() {
 	for i, mod := range m.MTP {
 		r := &p.mtp[i]
 		r.prev, r.embed, r.cat, r.hn = prev, p.ar.F32(p.t, d), p.ar.F32(p.t, 2*d), p.ar.F32(p.t, d)
-		m.be.Embed(r.embed, m.Embed, p.ids[i+1])
+		m.be.Embed(r.embed, m.Embed, p.next[i])
 		nn.Norm(m.be, p.ar, r.cat.Cols(0, d), r.embed, mod.ENorm, eps, &r.enorm)
 		nn.Norm(m.be, p.ar, r.cat.Cols(d, 2*d), prev, mod.HNorm, eps, &r.hnorm)
 		x := p.ar.F32(p.t, d)

@@ -1,0 +1,337 @@
+package deepseek
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"sort"
+	"testing"
+
+	"sonde/compute"
+	"sonde/internal/golden"
+	"sonde/nn"
+)
+
+// testBackends are the processors that the goldens are run on.
+func testBackends(t testing.TB) map[string]compute.Backend {
+	return map[string]compute.Backend{"reference": compute.NewReference()}
+}
+
+// TestGoldenModels compares with transformers over every case of the folder.
+func TestGoldenModels(t *testing.T) { runGoldens(t, golden.Cases(t, "model")) }
+
+// TestTinyGolden is the project's own small case, there in every clone.
+func TestTinyGolden(t *testing.T) {
+	entries, err := os.ReadDir("testdata/golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []golden.Case
+	for _, e := range entries {
+		cases = append(cases, golden.Case{Name: e.Name(), Dir: "testdata/golden/" + e.Name()})
+	}
+	if len(cases) == 0 {
+		t.Fatal("testdata/golden holds no case")
+	}
+	runGoldens(t, cases)
+}
+
+func runGoldens(t *testing.T, cases []golden.Case) {
+	for _, c := range cases {
+		raw, err := os.ReadFile(c.Path("config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kind struct {
+			Architectures []string `json:"architectures"`
+		}
+		if err := json.Unmarshal(raw, &kind); err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+		if len(kind.Architectures) == 0 || kind.Architectures[0] != "DeepseekV3ForCausalLM" {
+			t.Logf("%-20s skipped: the architecture %v is not built here", c.Name, kind.Architectures)
+			continue
+		}
+		for name, be := range testBackends(t) {
+			t.Run(c.Name+"/"+name, func(t *testing.T) { newGoldenCase(t, c, raw, be).run() })
+		}
+	}
+}
+
+type goldenCase struct {
+	t     *testing.T
+	name  string
+	m     *Model
+	ar    *compute.Arena
+	want  map[string]golden.Tensor
+	b     Batch
+	worst map[string]float64
+}
+
+func newGoldenCase(t *testing.T, c golden.Case, config []byte, be compute.Backend) *goldenCase {
+	cfg, warnings, err := ParseConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range warnings {
+		t.Errorf("%s: %s", c.Name, w)
+	}
+	ar := be.NewArena("golden")
+	t.Cleanup(ar.Free)
+	g := &goldenCase{t: t, name: c.Name, m: New(cfg, be, ar), ar: ar, want: golden.Read(t, c.Path("golden.safetensors")), worst: map[string]float64{}}
+	loadGolden(t, g.m, golden.Read(t, c.Path("model.safetensors")))
+	ids := golden.Get(t, g.want, "input_ids")
+	g.b = shiftedBatch(ids.I32(), ids.Shape[0], ids.Shape[1], len(g.m.MTP))
+	return g
+}
+
+// shiftedBatch makes the batch whose targets are the tokens of the same rows.
+func shiftedBatch(ids []int32, seqs, n, depth int) Batch {
+	b := Batch{Seqs: seqs, SeqLen: n, Tokens: ids}
+	for d := 1; d <= depth+1; d++ {
+		target := make([]int32, len(ids))
+		for i := range ids {
+			target[i] = -1
+			if i%n+d < n {
+				target[i] = ids[i+d]
+			}
+		}
+		b.Targets = append(b.Targets, target)
+	}
+	return b
+}
+
+// loadGolden uploads every weight, FP8 blocks dequantised.
+func loadGolden(t *testing.T, m *Model, file map[string]golden.Tensor) {
+	for _, p := range m.Params() {
+		w := golden.Get(t, file, p.Name)
+		if !slices.Equal(w.Shape, p.Shape) {
+			t.Fatalf("%s: shape %v in the file, %v in the model", p.Name, w.Shape, p.Shape)
+		}
+		if w.DType == "F8_E4M3" {
+			m.be.UploadF32(p.T, dequantise(w, golden.Get(t, file, p.Name+"_scale_inv"), m.cfg.FP8Block))
+			continue
+		}
+		m.be.UploadF32(p.T, w.F32())
+	}
+}
+
+func dequantise(w, scale golden.Tensor, block [2]int) []float32 {
+	rows, cols := w.Shape[0], w.Shape[1]
+	out, s := make([]float32, rows*cols), scale.F32()
+	for i := range out {
+		r, c := i/cols/block[0], i%cols/block[1]
+		out[i] = e4m3(w.Raw[i]) * s[r*scale.Shape[1]+c]
+	}
+	return out
+}
+
+// e4m3 decodes one code by its definition: bias 7, no infinities, 0x7f is NaN.
+func e4m3(b byte) float32 {
+	sign := 1 - 2*float64(b>>7)
+	e, m := int(b>>3&15), float64(b&7)
+	switch {
+	case b&0x7f == 0x7f:
+		return float32(math.NaN())
+	case e == 0:
+		return float32(sign * m / 8 * math.Exp2(-6))
+	}
+	return float32(sign * (1 + m/8) * math.Exp2(float64(e-7)))
+}
+
+// Hidden, Route and Logits make goldenCase a Tap.
+func (g *goldenCase) Hidden(i int, x compute.Tensor) {
+	g.compare(fmt.Sprintf("hidden.%d", i), "hidden", g.download(x), 1e-4)
+}
+
+func (g *goldenCase) Route(name string, r compute.RouteArgs) {
+	want, ok := g.want["route."+name+".experts"]
+	if !ok {
+		return
+	}
+	got := make([]int32, r.Experts.Len())
+	g.m.be.DownloadI32(got, r.Experts)
+	if !slices.Equal(got, want.I32()) {
+		g.t.Errorf("%s: other experts chosen", name)
+	}
+	g.compare("route."+name+".weights", "route weights", g.download(r.Weights), 1e-4)
+}
+
+func (g *goldenCase) Logits(i int, h, head compute.Tensor) {
+	out := g.ar.F32(h.NumRows(), head.NumRows())
+	nn.Linear(g.m.be, out, h, head, false)
+	v := g.download(out)
+	if i == 0 {
+		g.compare("logits", "logits", v, 1e-4)
+		return
+	}
+	// The original runs the MTP module without the last position.
+	var kept []float32
+	for r := range h.NumRows() {
+		if r%g.b.SeqLen < g.b.SeqLen-1 {
+			kept = append(kept, v[r*head.NumRows():(r+1)*head.NumRows()]...)
+		}
+	}
+	g.compare("mtp.logits", "mtp logits", kept, 1e-4)
+}
+
+func (g *goldenCase) download(t compute.Tensor) []float32 {
+	v := make([]float32, t.Len())
+	g.m.be.DownloadF32(v, t)
+	return v
+}
+
+// relError is |a-b| / |b| over all elements; where b is zero, |a|.
+func relError(a, b []float32) float64 {
+	var d, n float64
+	for i := range b {
+		e := float64(a[i]) - float64(b[i])
+		d, n = d+e*e, n+float64(b[i])*float64(b[i])
+	}
+	if n == 0 {
+		return math.Sqrt(d)
+	}
+	return math.Sqrt(d / n)
+}
+
+func (g *goldenCase) compare(name, class string, got []float32, tol float64) {
+	w, ok := g.want[name]
+	if !ok {
+		return
+	}
+	want := w.F32()
+	if len(got) != len(want) {
+		g.t.Errorf("%s: %d elements, expected %d", name, len(got), len(want))
+		return
+	}
+	e := relError(got, want)
+	if slices.Max(want) == 0 && slices.Min(want) == 0 {
+		tol = 0 // an expert that no token chose
+	}
+	g.worst[class] = max(g.worst[class], e)
+	if !(e <= tol) {
+		g.t.Errorf("%s: relative error %.3g above %g", name, e, tol)
+	}
+}
+
+func (g *goldenCase) run() {
+	g.forwardAndGradients()
+	g.absorbed()
+	g.greedy()
+	g.bfloat16()
+	classes := make([]string, 0, len(g.worst))
+	for c, e := range g.worst {
+		classes = append(classes, fmt.Sprintf("%s %.1e", c, e))
+	}
+	sort.Strings(classes)
+	g.t.Logf("%-18s worst relative error: %v", g.name, classes)
+}
+
+func (g *goldenCase) forwardAndGradients() {
+	grads := g.m.Twin(g.ar)
+	p := g.m.newPass(g.ar, g.b, StepOptions{MTPLambda: 0.3, Scale: 1})
+	p.tap = g
+	res := p.lossAndGrad(g.b, grads)
+	g.compare("loss", "loss", []float32{float32(res.Loss)}, 1e-5)
+	g.compare("mtp.loss", "loss", []float32{float32(res.MTPLoss)}, 1e-5)
+	for _, q := range grads.Params() {
+		if !q.Shared && !q.Buffer {
+			g.compare("grad."+q.Name, "gradients", g.download(q.T), 1e-3)
+		}
+	}
+	plain := g.m.Loss(g.ar, g.b, StepOptions{MTPLambda: 0.3})
+	if plain.Loss != res.Loss || plain.MTPLoss != res.MTPLoss {
+		g.t.Errorf("losses without gradients %v, %v differ from %v, %v", plain.Loss, plain.MTPLoss, res.Loss, res.MTPLoss)
+	}
+}
+
+// absorbed feeds each sequence through the generation form, whole, in pieces and
+// token by token: all bitwise the same, and equal to the original within tolerance.
+func (g *goldenCase) absorbed() {
+	var all []float32
+	for s := range g.b.Seqs {
+		ids := g.b.Tokens[s*g.b.SeqLen : (s+1)*g.b.SeqLen]
+		whole := g.extend(ids, len(ids))
+		for _, piece := range []int{1, 7, 33} {
+			if !slices.Equal(whole, g.extend(ids, piece)) {
+				g.t.Errorf("logits differ when the text is fed %d tokens at a time", piece)
+			}
+		}
+		all = append(all, whole...)
+	}
+	g.compare("logits", "absorbed logits", all, 1e-4)
+}
+
+func (g *goldenCase) extend(ids []int32, piece int) []float32 {
+	s := g.m.NewState(len(ids))
+	defer s.Close()
+	var out []float32
+	for len(ids) > 0 {
+		n := min(piece, len(ids))
+		l, err := g.m.ExtendAll(s, ids[:n])
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		out, ids = append(out, l...), ids[n:]
+	}
+	return out
+}
+
+func (g *goldenCase) greedy() {
+	want, ok := g.want["greedy"]
+	if !ok {
+		return
+	}
+	ids := want.I32()
+	n := int(golden.Get(g.t, g.want, "greedy.prompt_len").I32()[0])
+	s := g.m.NewState(len(ids))
+	defer s.Close()
+	next := ids[:n]
+	for i := n; i < len(ids); i++ {
+		l, err := g.m.Extend(s, next)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		best := int32(slices.Index(l, slices.Max(l)))
+		if best != ids[i] {
+			g.t.Errorf("greedy token %d is %d, expected %d", i-n, best, ids[i])
+			return
+		}
+		next = []int32{best}
+	}
+}
+
+// bfloat16 runs the model with BF16 weights. Where routing is near a tie a position
+// may differ much, so the median over positions is compared with the original's.
+func (g *goldenCase) bfloat16() {
+	theirs, ok := g.want["bf16.logits"]
+	if !ok {
+		return
+	}
+	exact, v := golden.Get(g.t, g.want, "logits").F32(), g.m.cfg.VocabSize
+	m := NewWith(g.m.cfg, g.m.be, g.ar, compute.BF16)
+	for i, p := range m.Params() {
+		g.m.be.Copy(p.T, g.m.Params()[i].T)
+	}
+	p := m.newPass(g.ar, g.b, StepOptions{})
+	p.forward()
+	out := g.ar.F32(p.t, v)
+	nn.Linear(m.be, out, p.hn, m.Head, false)
+	ours := medianError(g.download(out), exact, v)
+	limit := 1.5 * medianError(theirs.F32(), exact, v)
+	g.worst["bf16 median"] = ours
+	if !(ours <= limit) {
+		g.t.Errorf("bf16: median error of a position's logits is %.3g, above %.3g", ours, limit)
+	}
+}
+
+func medianError(got, want []float32, v int) float64 {
+	var errs []float64
+	for i := 0; i < len(want); i += v {
+		errs = append(errs, relError(got[i:i+v], want[i:i+v]))
+	}
+	sort.Float64s(errs)
+	return errs[len(errs)/2]
+}
