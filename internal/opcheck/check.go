@@ -1,0 +1,122 @@
+package opcheck
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"testing"
+
+	"sonde/compute"
+)
+
+// Run compares every operation of be with ref's: integers and float32 products bit
+// for bit, the rest within each result's tolerance in the norm. It also sees that
+// nothing is written outside the views.
+func Run(t *testing.T, be, ref compute.Backend) {
+	each(t, func(t *testing.T, p *problem) {
+		got, want := p.must(t, be), p.must(t, ref)
+		for _, o := range p.operands {
+			if !o.out {
+				continue
+			}
+			if err := o.near(got[o.name], want[o.name]); err != nil {
+				t.Errorf("%s: %s of %s against %s: %v", p.name, o.name, be.Name(), ref.Name(), err)
+			}
+		}
+	})
+}
+
+// Bitwise compares every operation of two backends bit for bit: one and several
+// threads, two widths of vectors.
+func Bitwise(t *testing.T, a, b compute.Backend) {
+	each(t, func(t *testing.T, p *problem) {
+		x, y := p.must(t, a), p.must(t, b)
+		for _, o := range p.operands {
+			if err := o.equal(x[o.name], y[o.name]); o.out && err != nil {
+				t.Errorf("%s: %s of %s (%d threads) against %s (%d threads): %v",
+					p.name, o.name, a.Name(), a.Threads(), b.Name(), b.Threads(), err)
+			}
+		}
+	})
+}
+
+func each(t *testing.T, f func(*testing.T, *problem)) {
+	for _, op := range operations {
+		t.Run(op.name, func(t *testing.T) {
+			for _, p := range op.problems() {
+				f(t, p)
+			}
+		})
+	}
+}
+
+func (p *problem) must(t *testing.T, be compute.Backend) outcome {
+	t.Helper()
+	got, err := p.solve(be)
+	if err != nil {
+		t.Fatalf("%s: %v", be.Name(), err)
+	}
+	return got
+}
+
+// near compares one result with the reference's.
+func (o *operand) near(got, want []byte) error {
+	if o.tol == exact || o.dt == compute.I32 {
+		return o.equal(got, want)
+	}
+	var diff, norm, worst float64
+	at := 0
+	g, w := o.floats(got), o.floats(want)
+	for i := range w {
+		d := math.Abs(g[i] - w[i])
+		if math.IsNaN(d) && !(math.IsNaN(g[i]) && math.IsNaN(w[i])) && g[i] != w[i] {
+			return fmt.Errorf("%s is %v, expected %v", o.place(i), g[i], w[i])
+		}
+		diff, norm = diff+d*d, norm+w[i]*w[i]
+		if d > worst {
+			worst, at = d, i
+		}
+	}
+	diff, norm = math.Sqrt(diff), math.Sqrt(norm)
+	if !(diff <= o.tol*norm) {
+		return fmt.Errorf("off by %.3g of the norm, at most %.3g allowed; the worst is %s: %v, expected %v",
+			diff/norm, o.tol, o.place(at), g[at], w[at])
+	}
+	return nil
+}
+
+// equal compares bits.
+func (o *operand) equal(a, b []byte) error {
+	size, bad, first := o.dt.Size(), 0, -1
+	for i := 0; i < len(a); i += size {
+		if string(a[i:i+size]) != string(b[i:i+size]) {
+			if bad++; first < 0 {
+				first = i / size
+			}
+		}
+	}
+	if bad == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d elements differ; the first is %s: %v, expected %v",
+		bad, len(a)/size, o.place(first), o.floats(a)[first], o.floats(b)[first])
+}
+
+func (o *operand) place(i int) string {
+	return fmt.Sprintf("[%d,%d] of [%d,%d]", i/o.cols, i%o.cols, o.rows, o.cols)
+}
+
+func (o *operand) floats(raw []byte) []float64 {
+	out := make([]float64, 0, len(raw)/o.dt.Size())
+	for i := 0; i < len(raw); i += o.dt.Size() {
+		switch o.dt {
+		case compute.BF16:
+			out = append(out, float64(math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[i:]))<<16)))
+		case compute.F32:
+			out = append(out, float64(math.Float32frombits(binary.LittleEndian.Uint32(raw[i:]))))
+		default:
+			out = append(out, float64(int32(binary.LittleEndian.Uint32(raw[i:]))))
+		}
+	}
+	return out
+}
