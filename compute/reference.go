@@ -148,14 +148,6 @@ func (t Tensor) bits(r, c int) uint32 {
 	return uint32(t.RowI32(r)[c])
 }
 
-// at reads an element of an F32 or BF16 tensor.
-func (t Tensor) at(r, c int) float32 {
-	if t.dtype == BF16 {
-		return num.BF16ToF32(t.RowBF16(r)[c])
-	}
-	return t.RowF32(r)[c]
-}
-
 // UploadF32 fills t from v, row-major.
 func (*Reference) UploadF32(t Tensor, v []float32) {
 	want(len(v) == t.Len() && floating(t), "UploadF32", fmt.Sprintf("%d values do not fit", len(v)), t)
@@ -178,9 +170,7 @@ func (*Reference) UploadI32(t Tensor, v []int32) {
 func (*Reference) DownloadF32(dst []float32, t Tensor) {
 	want(len(dst) == t.Len() && floating(t), "DownloadF32", fmt.Sprintf("%d values do not fit", len(dst)), t)
 	for r := range t.rows {
-		for c := range t.cols {
-			dst[r*t.cols+c] = t.at(r, c)
-		}
+		t.readRow(dst[r*t.cols:(r+1)*t.cols], r, false)
 	}
 }
 

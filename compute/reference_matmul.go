@@ -36,20 +36,34 @@ func clearRows(t Tensor) {
 // gather copies t, transposed if asked, rounded to bfloat16 if asked.
 func gather(t Tensor, transpose, round bool) []float32 {
 	out := make([]float32, t.Len())
+	if !transpose {
+		for r := range t.rows {
+			t.readRow(out[r*t.cols:(r+1)*t.cols], r, round)
+		}
+		return out
+	}
+	row := make([]float32, t.cols)
 	for r := range t.rows {
-		for c := range t.cols {
-			v := t.at(r, c)
-			if round {
-				v = num.RoundBF16(v)
-			}
-			if transpose {
-				out[c*t.rows+r] = v
-			} else {
-				out[r*t.cols+c] = v
-			}
+		t.readRow(row, r, round)
+		for c, v := range row {
+			out[c*t.rows+r] = v
 		}
 	}
 	return out
+}
+
+// readRow reads row r of an F32 or BF16 tensor, rounded to bfloat16 if asked.
+func (t Tensor) readRow(dst []float32, r int, round bool) {
+	if t.dtype == BF16 {
+		num.BF16SliceToF32(dst, t.RowBF16(r))
+		return
+	}
+	copy(dst, t.RowF32(r))
+	if round {
+		for c, v := range dst {
+			dst[c] = num.RoundBF16(v)
+		}
+	}
 }
 
 // GroupedMatMul is one product per expert; see GroupedMatMulArgs.

@@ -17,11 +17,7 @@ func id(op string, i int32, t Tensor) int {
 func (*Reference) Embed(out, table, ids Tensor) {
 	want(out.cols == table.cols && is(ids, I32, 1, out.rows), "Embed", "out[T,D], table[V,D], ids[1,T] must fit", out, table, ids)
 	for t, i := range ids.RowI32(0) {
-		from := id("Embed", i, table)
-		o := out.RowF32(t)
-		for c := range o {
-			o[c] = table.at(from, c)
-		}
+		table.readRow(out.RowF32(t), id("Embed", i, table), false)
 	}
 }
 

@@ -6,8 +6,3 @@ package cpu
 //
 //go:noescape
 func gemmPanelAVX2(m int, k int, a *float32, ars int, aks int, b *float32, bks int, c *float32, ldc int, acc int)
-
-// fmaLoopAVX2 runs n rounds of 12 independent FMAs on registers: the processor's peak.
-//
-//go:noescape
-func fmaLoopAVX2(n int)

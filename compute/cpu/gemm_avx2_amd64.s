@@ -56,7 +56,7 @@ fresh4:
 	VXORPS Y11, Y11, Y11
 
 ready5:
-	SUBQ $0x04, R14
+	SUBQ $0x00000004, R14
 	JLT  one7
 
 loop6:
@@ -152,11 +152,11 @@ loop6:
 	VFMADD231PS  Y14, Y13, Y11
 	ADDQ         R13, DI
 	ADDQ         R13, R8
-	SUBQ         $0x04, R14
+	SUBQ         $0x00000004, R14
 	JGE          loop6
 
 one7:
-	ADDQ $0x04, R14
+	ADDQ $0x00000004, R14
 	JZ   end8
 
 single9:
@@ -199,10 +199,10 @@ end8:
 	VMOVUPS Y9, 32(R10)(SI*1)
 	VMOVUPS Y10, (R10)(SI*2)
 	VMOVUPS Y11, 32(R10)(SI*2)
-	SUBQ    $0x06, AX
-	IMUL3Q  $0x06, DX, DI
+	SUBQ    $0x00000006, AX
+	IMUL3Q  $0x00000006, DX, DI
 	ADDQ    DI, CX
-	IMUL3Q  $0x06, SI, DI
+	IMUL3Q  $0x00000006, SI, DI
 	ADDQ    DI, BX
 	JMP     tiles1
 
@@ -246,7 +246,7 @@ fresh11:
 	VXORPS Y9, Y9, Y9
 
 ready12:
-	SUBQ $0x04, R11
+	SUBQ $0x00000004, R11
 	JLT  one14
 
 loop13:
@@ -330,11 +330,11 @@ loop13:
 	VFMADD231PS  Y12, Y11, Y9
 	ADDQ         R10, AX
 	ADDQ         R10, CX
-	SUBQ         $0x04, R11
+	SUBQ         $0x00000004, R11
 	JGE          loop13
 
 one14:
-	ADDQ $0x04, R11
+	ADDQ $0x00000004, R11
 	JZ   end15
 
 single16:
@@ -410,7 +410,7 @@ fresh18:
 	VXORPS Y7, Y7, Y7
 
 ready19:
-	SUBQ $0x04, R11
+	SUBQ $0x00000004, R11
 	JLT  one21
 
 loop20:
@@ -482,11 +482,11 @@ loop20:
 	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         R10, AX
 	ADDQ         R10, CX
-	SUBQ         $0x04, R11
+	SUBQ         $0x00000004, R11
 	JGE          loop20
 
 one21:
-	ADDQ $0x04, R11
+	ADDQ $0x00000004, R11
 	JZ   end22
 
 single23:
@@ -550,7 +550,7 @@ fresh25:
 	VXORPS Y5, Y5, Y5
 
 ready26:
-	SUBQ $0x04, R9
+	SUBQ $0x00000004, R9
 	JLT  one28
 
 loop27:
@@ -606,11 +606,11 @@ loop27:
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
 	ADDQ         R8, AX
-	SUBQ         $0x04, R9
+	SUBQ         $0x00000004, R9
 	JGE          loop27
 
 one28:
-	ADDQ $0x04, R9
+	ADDQ $0x00000004, R9
 	JZ   end29
 
 single30:
@@ -664,7 +664,7 @@ fresh32:
 	VXORPS Y3, Y3, Y3
 
 ready33:
-	SUBQ $0x04, R9
+	SUBQ $0x00000004, R9
 	JLT  one35
 
 loop34:
@@ -708,11 +708,11 @@ loop34:
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
 	ADDQ         R8, AX
-	SUBQ         $0x04, R9
+	SUBQ         $0x00000004, R9
 	JGE          loop34
 
 one35:
-	ADDQ $0x04, R9
+	ADDQ $0x00000004, R9
 	JZ   end36
 
 single37:
@@ -757,7 +757,7 @@ fresh39:
 	VXORPS Y1, Y1, Y1
 
 ready40:
-	SUBQ $0x04, DI
+	SUBQ $0x00000004, DI
 	JLT  one42
 
 loop41:
@@ -789,11 +789,11 @@ loop41:
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         SI, AX
-	SUBQ         $0x04, DI
+	SUBQ         $0x00000004, DI
 	JGE          loop41
 
 one42:
-	ADDQ $0x04, DI
+	ADDQ $0x00000004, DI
 	JZ   end43
 
 single44:
@@ -814,41 +814,5 @@ end43:
 
 rest38:
 done3:
-	VZEROUPPER
-	RET
-
-// func fmaLoopAVX2(n int)
-// Requires: AVX, FMA3
-TEXT ·fmaLoopAVX2(SB), NOSPLIT, $0-8
-	MOVQ   n+0(FP), AX
-	VXORPS Y12, Y12, Y12
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-
-loop45:
-	VFMADD231PS Y12, Y12, Y0
-	VFMADD231PS Y12, Y12, Y1
-	VFMADD231PS Y12, Y12, Y2
-	VFMADD231PS Y12, Y12, Y3
-	VFMADD231PS Y12, Y12, Y4
-	VFMADD231PS Y12, Y12, Y5
-	VFMADD231PS Y12, Y12, Y6
-	VFMADD231PS Y12, Y12, Y7
-	VFMADD231PS Y12, Y12, Y8
-	VFMADD231PS Y12, Y12, Y9
-	VFMADD231PS Y12, Y12, Y10
-	VFMADD231PS Y12, Y12, Y11
-	DECQ        AX
-	JNZ         loop45
 	VZEROUPPER
 	RET

@@ -3,7 +3,7 @@ package cpu
 import "unsafe"
 
 // gemmKernels are the parts that every matrix product is made of. Strides are in
-// bytes. A packed panel of B holds nr columns: row p of K at p*nr floats.
+// bytes. A packed panel of B holds nr columns as float32: step p of k at p*nr.
 type gemmKernels struct {
 	mr, nr int // the tile that panel keeps in registers
 
@@ -11,6 +11,33 @@ type gemmKernels struct {
 	// a+i*ars+p*aks, B's row p at b+p*bks, C's row i at c+i*ldc. acc 1 adds to C.
 	// Every element is one chain of FMAs in the order of p, so k may be cut anywhere.
 	panel func(m, k int, a *float32, ars, aks int, b *float32, bks int, c *float32, ldc int, acc int)
+
+	// packT packs k steps of a panel whose columns are rows in memory, ld bytes
+	// apart; k is a positive multiple of 4 (F32) or 8 (BF16).
+	packTF32  func(k int, src *float32, ld int, dst *float32)
+	packTBF16 func(k int, src *uint16, ld int, dst *float32)
+	// packN packs k steps of a panel that lies as [k][..] in memory.
+	packNF32  func(k int, src *float32, ld int, dst *float32)
+	packNBF16 func(k int, src *uint16, ld int, dst *float32)
+	// packNRows is packNF32 where step p is row rows[p].
+	packNRows func(k int, src *float32, ld int, rows *int32, dst *float32)
+	// roundBF16 rounds n float32 to bfloat16, kept as float32; n is a multiple of 16.
+	roundBF16 func(n int, src, dst *float32)
+
+	// gemvT is y[nr] (+)= x[k] times nr rows of w; k is a positive multiple of 16
+	// (F32) or 32 (BF16). nil where there is no kernel.
+	gemvTF32  func(k int, w *float32, ld int, x, y *float32, acc int)
+	gemvTBF16 func(k int, w *uint16, ld int, x, y *float32, acc int)
+	// gemvN is y[wide] (+)= x[k] times w as [k][..].
+	wide      int
+	gemvNF32  func(k int, w *float32, ld int, x, y *float32, acc int)
+	gemvNBF16 func(k int, w *uint16, ld int, x, y *float32, acc int)
+
+	// fmaLoop runs n rounds of fmaFlops floating-point operations on registers.
+	fmaLoop  func(n int)
+	fmaFlops int
+	// readLoop loads bytes (a multiple of 256) and does nothing with them.
+	readLoop func(bytes int, p *float32)
 }
 
 // floatAt is the float32 at p+bytes.

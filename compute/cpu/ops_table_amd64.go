@@ -1,4 +1,23 @@
 package cpu
 
-// avx2Ops replaces in o what AVX2 does faster.
-func avx2Ops(*opKernels) {}
+// avx2Ops fills o with the kernels for AVX2 and FMA.
+func avx2Ops(o *opKernels) {
+	*o = opKernels{
+		vector: true,
+
+		add: addAVX2, scale: scaleAVX2, sigmoid: sigmoidAVX2, expMinus: expMinusAVX2,
+		sumSquares: sumSquaresAVX2, sumRows: sumRowsAVX2,
+
+		rmsNorm: rmsNormAVX2, rmsNormBackInput: rmsNormBackInputAVX2,
+		rmsNormBackWeight: rmsNormBackWeightAVX2, rowDots: rowDotsAVX2,
+
+		swiglu: swigluAVX2, swigluBack: swigluBackAVX2, rope: ropeAVX2, adamW: adamWAVX2,
+
+		transpose: transposeAVX2, scaleRows: scaleRowsAVX2, copyRows: copyRowsAVX2,
+		mergeRows: mergeRowsAVX2, toBF16: toBF16AVX2, fromBF16: fromBF16AVX2,
+
+		maskCols: maskColsAVX2, softmaxCols: softmaxColsAVX2,
+		attentionBackCols: attentionBackColsAVX2,
+		vocabularyCols:    vocabularyColsAVX2, mulCols: mulColsAVX2,
+	}
+}

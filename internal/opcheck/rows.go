@@ -107,14 +107,14 @@ func sliceCols(t tensors, from, to int, names ...string) tensors {
 
 func splitLogProb(q precision, strided bool) split {
 	p := newProblem(strided, "%s rows of LogProb", q.name)
-	p.in("h", 64, 72, 1)
-	p.weight(q, "w", 1100, 72, 0.3)
-	p.ids("targets", 1, 64, 0, 1100)
+	p.in("h", 64, 40, 1)
+	p.weight(q, "w", 600, 40, 0.4)
+	p.ids("targets", 1, 64, 0, 600)
 	p.in("coef", 1, 64, 1)
 	p.in("logp", 1, 64, 1).result(exact)
 	p.in("entropy", 1, 64, 1).result(exact)
 	p.in("logp2", 1, 64, 1).result(exact)
-	p.in("dh", 64, 72, 1).result(exact)
+	p.in("dh", 64, 40, 1).result(exact)
 	return split{p, 64, func(be compute.Backend, t tensors, from, to int) {
 		t = sliceCols(sliceRows(t, from, to, "h", "dh"), from, to, "targets", "coef", "logp", "entropy", "logp2")
 		a := compute.LogProbArgs{H: t["h"], W: t["w"], Targets: t["targets"], LogP: t["logp"], Entropy: t["entropy"], BF16: q.round}

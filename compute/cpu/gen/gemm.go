@@ -9,10 +9,9 @@ func init() { units = append(units, unit{"gemm", emitGemm}) }
 
 func emitGemm(g *gen) {
 	g.gemmPanel()
-	g.peak()
 }
 
-// rows6 addresses up to 2*3 rows of a matrix through two pointers and a stride.
+// rows addresses up to 2*3 rows of a matrix through two pointers and a stride.
 type rows struct {
 	lo, hi reg.GPVirtual // hi = lo + 3*stride
 	stride reg.GPVirtual
@@ -47,7 +46,7 @@ func (g *gen) gemmPanel() {
 	g.CMPQ(m, Imm(uint64(mr)))
 	g.JLT(LabelRef(tail))
 	g.tile(mr, a, ars, c, ldc)
-	g.SUBQ(Imm(uint64(mr)), m)
+	g.SUBQ(imm(mr), m)
 	g.advance(a, ars, mr)
 	g.advance(c, ldc, mr)
 	g.JMP(LabelRef(loop))
@@ -68,7 +67,7 @@ func (g *gen) gemmPanel() {
 // advance adds n strides to p.
 func (g *gen) advance(p, stride reg.GPVirtual, n int) {
 	t := g.GP64()
-	g.IMUL3Q(Imm(uint64(n)), stride, t)
+	g.IMUL3Q(imm(n), stride, t)
 	g.ADDQ(t, p)
 }
 
@@ -144,16 +143,16 @@ func (g *gen) loadTile(acc []reg.VecVirtual, rc rows, n, vr int) {
 // unrolled runs step k times, by copies at a time; k is consumed.
 func (g *gen) unrolled(k reg.GPVirtual, copies int, step func()) {
 	loop, rest, done := g.label("loop"), g.label("one"), g.label("end")
-	g.SUBQ(Imm(uint64(copies)), k)
+	g.SUBQ(imm(copies), k)
 	g.JLT(LabelRef(rest))
 	g.Label(loop)
 	for range copies {
 		step()
 	}
-	g.SUBQ(Imm(uint64(copies)), k)
+	g.SUBQ(imm(copies), k)
 	g.JGE(LabelRef(loop))
 	g.Label(rest)
-	g.ADDQ(Imm(uint64(copies)), k)
+	g.ADDQ(imm(copies), k)
 	g.JZ(LabelRef(done))
 	single := g.label("single")
 	g.Label(single)
@@ -161,26 +160,4 @@ func (g *gen) unrolled(k reg.GPVirtual, copies int, step func()) {
 	g.DECQ(k)
 	g.JNZ(LabelRef(single))
 	g.Label(done)
-}
-
-// peak emits a loop of nothing but FMAs on registers, and the pause of waiting loops.
-func (g *gen) peak() {
-	g.function("fmaLoop", "func(n int)",
-		"runs n rounds of 12 independent FMAs on registers: the processor's peak.")
-	n := g.arg("n")
-	acc := g.vecs(12)
-	x := g.vec()
-	g.zero(x)
-	for _, v := range acc {
-		g.zero(v)
-	}
-	loop := g.label("loop")
-	g.Label(loop)
-	for _, v := range acc {
-		g.VFMADD231PS(x, x, v)
-	}
-	g.DECQ(n)
-	g.JNZ(LabelRef(loop))
-	g.VZEROUPPER()
-	g.RET()
 }

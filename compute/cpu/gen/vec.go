@@ -80,3 +80,6 @@ func (g *gen) label(what string) string {
 	g.labels++
 	return fmt.Sprintf("%s%d", what, g.labels)
 }
+
+// imm is a 32-bit immediate, which every arithmetic instruction takes.
+func imm(n int) operand.Constant { return operand.U32(n) }

@@ -1,0 +1,107 @@
+package compute_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"sonde/compute"
+)
+
+// naiveMLA is causal attention with the whole row of scores at once; it gives the
+// output and the log-sum-exp.
+func naiveMLA(a compute.MLAArgs, q, kv, kr vec) (o, lse vec) {
+	n, dq, dkv := a.Batch*a.SeqLen, a.Nope+a.Rope, a.Nope+a.V
+	o, lse = make(vec, n*a.Heads*a.V), make(vec, n*a.Heads)
+	for row := range n {
+		for h := range a.Heads {
+			qr := q[(row*a.Heads+h)*dq:][:dq]
+			var sum float64
+			out := o[(row*a.Heads+h)*a.V:][:a.V]
+			for key := row - row%a.SeqLen; key <= row; key++ {
+				k := kv[(key*a.Heads+h)*dkv:][:dkv]
+				s := inner(qr[:a.Nope], k[:a.Nope]) + inner(qr[a.Nope:], kr[key*a.Rope:][:a.Rope])
+				p := math.Exp(s * float64(a.Scale))
+				sum += p
+				for c := range out {
+					out[c] += p * k[a.Nope+c]
+				}
+			}
+			for c := range out {
+				out[c] /= sum
+			}
+			lse[row*a.Heads+h] = math.Log(sum)
+		}
+	}
+	return o, lse
+}
+
+func TestMLAAgainstFloat64(t *testing.T) {
+	be, rng := compute.NewReference(), rand.New(rand.NewPCG(7, 1))
+	for _, a := range []compute.MLAArgs{
+		{Batch: 2, SeqLen: 3, Heads: 2, Nope: 5, Rope: 2, V: 3, Scale: 0.5},
+		{Batch: 1, SeqLen: 70, Heads: 1, Nope: 2, Rope: 2, V: 2, Scale: 0.7}, // more than a block of keys
+	} {
+		n := a.Batch * a.SeqLen
+		q, kv, kr := randoms(rng, n*a.Heads*(a.Nope+a.Rope), 1), randoms(rng, n*a.Heads*(a.Nope+a.V), 1), randoms(rng, n*a.Rope, 1)
+		do := randoms(rng, n*a.Heads*a.V, 1)
+		w := func(v []float32) compute.Tensor { return compute.Wrap(v, n, len(v)/n) }
+		a.Q, a.KV, a.KR = w(f32(q)), w(f32(kv)), w(f32(kr))
+		o, lse := make([]float32, len(do)), make([]float32, n*a.Heads)
+		a.O, a.LSE = w(o), w(lse)
+		be.MLAForward(a)
+		wantO, wantLSE := naiveMLA(a, q, kv, kr)
+		close(t, "o", o, wantO, 1e-6)
+		close(t, "lse", lse, wantLSE, 1e-6)
+		dq, dkv, dkr := make([]float32, len(q)), make([]float32, len(kv)), make([]float32, len(kr))
+		be.MLABackward(a, compute.MLAGrads{DO: w(f32(do)), DQ: w(dq), DKV: w(dkv), DKR: w(dkr)})
+		loss := func() float64 { o, _ := naiveMLA(a, q, kv, kr); return inner(do, o) }
+		close(t, "dq", dq, slope(q, loss), 3e-6)
+		close(t, "dkv", dkv, slope(kv, loss), 3e-6)
+		close(t, "dkr", dkr, slope(kr, loss), 3e-6)
+	}
+}
+
+// TestAbsorbedFormEqualsExpanded runs one layer's attention both ways.
+func TestAbsorbedFormEqualsExpanded(t *testing.T) {
+	be, rng := compute.NewReference(), rand.New(rand.NewPCG(8, 1))
+	const n, heads, nope, rope, v, latent = 70, 2, 6, 4, 5, 12
+	scale := float32(0.3)
+	w := func(x []float32, rows int) compute.Tensor { return compute.Wrap(x, rows, len(x)/rows) }
+	q := w(f32(randoms(rng, n*heads*(nope+rope), 1)), n)
+	cache := w(f32(randoms(rng, n*(latent+rope), 1)), n)
+	up := w(f32(randoms(rng, heads*(nope+v)*latent, 0.5)), heads*(nope+v))
+	zeros := func(rows, cols int) compute.Tensor { return compute.Wrap(make([]float32, rows*cols), rows, cols) }
+
+	kv, expanded := zeros(n, heads*(nope+v)), zeros(n, heads*v)
+	be.MatMul(compute.MatMulArgs{Form: compute.NT, C: kv, A: cache.Cols(0, latent), B: up})
+	be.MLAForward(compute.MLAArgs{Batch: 1, SeqLen: n, Heads: heads, Nope: nope, Rope: rope, V: v, Scale: scale, Q: q, KV: kv,
+		KR: cache.Cols(latent, latent+rope), O: expanded, LSE: zeros(n, heads)})
+
+	ql, ol, absorbed := zeros(n, heads*(latent+rope)), zeros(n, heads*latent), zeros(n, heads*v)
+	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NN, C: ql, A: q, B: up, Heads: heads, CCols: latent + rope, CWidth: latent,
+		ACols: nope + rope, AWidth: nope, BRows: nope + v, BCount: nope})
+	for h := range heads {
+		be.Copy(ql.Cols(h*(latent+rope)+latent, (h+1)*(latent+rope)), q.Cols(h*(nope+rope)+nope, (h+1)*(nope+rope)))
+	}
+	be.LatentAttention(compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Scale: scale, Q: ql, Cache: cache, O: ol})
+	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NT, C: absorbed, A: ol, B: up, Heads: heads, CCols: v, CWidth: v,
+		ACols: latent, AWidth: latent, BRows: nope + v, BOff: nope, BCount: v})
+
+	want := make(vec, n*heads*v)
+	for i, x := range expanded.Float32s() {
+		want[i] = float64(x)
+	}
+	close(t, "absorbed form", absorbed.Float32s(), want, 2e-6)
+}
+
+func TestCombineUndoesDispatch(t *testing.T) {
+	be := compute.NewReference()
+	rows := compute.Wrap([]float32{1, 10, 2, 20, 3, 30, 4, 40}, 4, 2)
+	y := compute.Wrap([]float32{100, 1000, 100, 1000}, 2, 2)
+	slot := compute.WrapI32([]int32{3, 0, 1, 1}, 2, 2)
+	be.CombineRows(y, rows, slot, true)
+	close(t, "y", y.Float32s(), vec{105, 1050, 104, 1040}, 0)
+	be.CombineRows(y, rows, slot, false)
+	close(t, "y", y.Float32s(), vec{5, 50, 4, 40}, 0)
+}

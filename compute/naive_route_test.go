@@ -1,0 +1,192 @@
+package compute_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"testing"
+
+	"sonde/compute"
+)
+
+// routed is a RouteArgs with room for its results.
+func routed(logits, bias vec, a compute.RouteArgs) compute.RouteArgs {
+	e := len(bias)
+	t, k := len(logits)/e, a.TopK
+	a.Logits, a.Bias = compute.Wrap(f32(logits), t, e), compute.Wrap(f32(bias), 1, e)
+	a.Scores, a.Weights, a.RowW = compute.Wrap(make([]float32, t*e), t, e), compute.Wrap(make([]float32, t*k), t, k), compute.Wrap(make([]float32, t*k), 1, t*k)
+	a.Experts, a.Offsets = compute.WrapI32(make([]int32, t*k), t, k), compute.WrapI32(make([]int32, e+1), 1, e+1)
+	a.Token, a.Slot = compute.WrapI32(make([]int32, t*k), 1, t*k), compute.WrapI32(make([]int32, t*k), t, k)
+	return a
+}
+
+// naiveChoice sorts instead of searching.
+func naiveChoice(s, bias vec, a compute.RouteArgs) []int32 {
+	e := len(bias)
+	biased := make(vec, e)
+	for j := range biased {
+		biased[j] = s[j] + bias[j]
+	}
+	order := func(v vec) []int {
+		ix := make([]int, len(v))
+		for i := range ix {
+			ix[i] = i
+		}
+		sort.SliceStable(ix, func(i, j int) bool { return v[ix[i]] > v[ix[j]] })
+		return ix
+	}
+	per := e / a.Groups
+	score := make(vec, a.Groups)
+	for g := range score {
+		group := slices.Clone(biased[g*per : (g+1)*per])
+		slices.Sort(group)
+		for _, v := range group[max(0, per-2):] {
+			score[g] += v
+		}
+	}
+	for _, g := range order(score)[a.TopGroups:] {
+		for j := g * per; j < (g+1)*per; j++ {
+			biased[j] = math.Inf(-1)
+		}
+	}
+	var chosen []int32
+	for _, j := range order(biased)[:a.TopK] {
+		chosen = append(chosen, int32(j))
+	}
+	slices.Sort(chosen)
+	return chosen
+}
+
+func sigmoids(logits vec) vec {
+	s := make(vec, len(logits))
+	for i, l := range logits {
+		s[i] = 1 / (1 + math.Exp(-l))
+	}
+	return s
+}
+
+var routeCases = []compute.RouteArgs{
+	{TopK: 2, Groups: 1, TopGroups: 1, Normalize: true, Scale: 2.5},
+	{TopK: 3, Groups: 4, TopGroups: 2, Normalize: true, Scale: 1},
+	{TopK: 3, Groups: 4, TopGroups: 2, Scale: 2.5},
+	{TopK: 1, Groups: 8, TopGroups: 3, Normalize: true, Scale: 2},
+}
+
+func TestRouteAgainstSorting(t *testing.T) {
+	be, rng := compute.NewReference(), rand.New(rand.NewPCG(9, 1))
+	const tokens, e = 40, 16
+	for _, a := range routeCases {
+		logits, bias := randoms(rng, tokens*e, 1), randoms(rng, e, 1)
+		// Biases far below zero: masking groups with 0 instead of -inf would show.
+		for j := range bias {
+			bias[j] -= 5
+		}
+		a = routed(logits, bias, a)
+		be.Route(a)
+		s := sigmoids(logits)
+		close(t, "scores", a.Scores.Float32s(), s, 1e-6)
+		count := make([]int, e)
+		for i := range tokens {
+			want := naiveChoice(s[i*e:(i+1)*e], bias, a)
+			if got := a.Experts.RowI32(i); !slices.Equal(got, want) {
+				t.Fatalf("%+v: token %d goes to %v, expected %v", a, i, got, want)
+			}
+			close(t, "weights", a.Weights.RowF32(i), naiveWeights(s[i*e:(i+1)*e], want, a), 1e-6)
+			for _, j := range want {
+				count[j]++
+			}
+		}
+		checkDispatch(t, a, count)
+	}
+}
+
+func naiveWeights(s vec, chosen []int32, a compute.RouteArgs) vec {
+	var w vec
+	var sum float64
+	for _, j := range chosen {
+		w = append(w, s[j]*float64(a.Scale))
+		sum += s[j]
+	}
+	for j := range w {
+		if a.Normalize {
+			w[j] /= sum
+		}
+	}
+	return w
+}
+
+// checkDispatch sees that rows are sorted by expert, then token, and that Slot, Token
+// and RowW tell one story.
+func checkDispatch(t *testing.T, a compute.RouteArgs, count []int) {
+	t.Helper()
+	off, token := a.Offsets.RowI32(0), a.Token.RowI32(0)
+	for e, n := range count {
+		if int(off[e+1]-off[e]) != n {
+			t.Errorf("expert %d has %d rows, expected %d", e, off[e+1]-off[e], n)
+		}
+		if !slices.IsSorted(token[off[e]:off[e+1]]) {
+			t.Errorf("expert %d's tokens are not in order: %v", e, token[off[e]:off[e+1]])
+		}
+	}
+	for i := range a.Experts.NumRows() {
+		for j, e := range a.Experts.RowI32(i) {
+			r := a.Slot.RowI32(i)[j]
+			if r < off[e] || r >= off[e+1] || token[r] != int32(i) || a.RowW.RowF32(0)[r] != a.Weights.RowF32(i)[j] {
+				t.Errorf("choice %d of token %d is expert %d, row %d, which holds token %d", j, i, e, r, token[r])
+			}
+		}
+	}
+}
+
+// naiveRouteLoss is sum(droww*weight) plus the balance loss, with the choices fixed.
+func naiveRouteLoss(logits vec, droww []float32, a compute.RouteBackwardArgs) float64 {
+	n, e := a.Logits.NumRows(), a.Logits.NumCols()
+	var loss float64
+	for i := range n {
+		s := sigmoids(logits[i*e : (i+1)*e])
+		for j, w := range naiveWeights(s, a.Experts.RowI32(i), a.RouteArgs) {
+			loss += w * float64(droww[a.Slot.RowI32(i)[j]])
+		}
+	}
+	seqs := n / a.SeqLen
+	for seq := range seqs {
+		f, p := make(vec, e), make(vec, e)
+		for i := seq * a.SeqLen; i < (seq+1)*a.SeqLen; i++ {
+			s := sigmoids(logits[i*e : (i+1)*e])
+			var sum float64
+			for _, v := range s {
+				sum += v
+			}
+			for j, v := range s {
+				p[j] += v / sum / float64(a.SeqLen)
+			}
+			for _, j := range a.Experts.RowI32(i) {
+				f[j] += float64(e) / float64(a.TopK*a.SeqLen)
+			}
+		}
+		loss += float64(a.AuxAlpha) * float64(a.AuxScale) * inner(f, p) / float64(seqs)
+	}
+	return loss
+}
+
+func TestRouteBackwardAgainstDifferences(t *testing.T) {
+	be, rng := compute.NewReference(), rand.New(rand.NewPCG(10, 1))
+	const tokens, e = 6, 16
+	for _, c := range routeCases {
+		for _, alpha := range []float32{0, 0.5} {
+			logits, bias := randoms(rng, tokens*e, 1), randoms(rng, e, 1)
+			a := routed(logits, bias, c)
+			be.Route(a)
+			droww, d := f32(randoms(rng, tokens*a.TopK, 1)), make([]float32, tokens*e)
+			b := compute.RouteBackwardArgs{RouteArgs: a, DRowW: compute.Wrap(droww, 1, len(droww)), DLogits: compute.Wrap(d, tokens, e),
+				SeqLen: 3, AuxAlpha: alpha, AuxScale: 0.5}
+			be.RouteBackward(b)
+			if c.TopK == 1 && alpha == 0 { // normalised to a constant
+				close(t, "dlogits", d, make(vec, tokens*e), 0)
+				continue
+			}
+			close(t, "dlogits", d, slope(logits, func() float64 { return naiveRouteLoss(logits, droww, b) }), 3e-6)
+		}
+	}
+}
