@@ -47,11 +47,16 @@ func (*Reference) Close() {}
 func fma(a, b, c float32) float32 {
 	p := float64(a) * float64(b)
 	s := p + float64(c)
-	const half, low29 = 1 << 28, 1<<29 - 1
-	if math.Float64bits(s)&low29 != half && math.Abs(s) >= 0x1p-126 {
+	if !delicate(s) {
 		return float32(s)
 	}
 	return roundOnce(p, float64(c), s)
+}
+
+// delicate reports whether rounding a rounded sum again could go wrong.
+func delicate(sum float64) bool {
+	const half, low29 = 1 << 28, 1<<29 - 1
+	return math.Float64bits(sum)&low29 == half || math.Abs(sum) < 0x1p-126
 }
 
 // roundOnce rounds p+c to float32, given their rounded float64 sum: it makes the sum

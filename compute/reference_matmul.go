@@ -22,8 +22,14 @@ func (*Reference) MatMul(a MatMulArgs) {
 
 // axpy is c += a*b, fused.
 func axpy(c []float32, a float32, b []float32) {
-	for j := range c {
-		c[j] = fma(a, b[j], c[j])
+	b = b[:len(c)]
+	for j, old := range c { // fma, written out because it is too long to be inlined
+		p := float64(a) * float64(b[j])
+		if s := p + float64(old); delicate(s) {
+			c[j] = roundOnce(p, float64(old), s)
+		} else {
+			c[j] = float32(s)
+		}
 	}
 }
 

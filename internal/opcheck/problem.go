@@ -28,6 +28,7 @@ type operand struct {
 	out        bool
 	tol        float64 // relative, in the norm; exact means equal bits
 	left, gap  int     // columns of the parent tensor before and after this view
+	product    bool    // a chain of fused multiply-adds
 }
 
 // problem is one call of an operation.
@@ -78,7 +79,7 @@ func (p *problem) inBF16(name string, rows, cols int, deviation float64) *operan
 	return o
 }
 
-// ints is an I32 operand with values from [low, high).
+// ids is an I32 operand with values from [low, high).
 func (p *problem) ids(name string, rows, cols, low, high int) *operand {
 	o := &operand{name: name, dt: compute.I32, rows: rows, cols: cols, ints: make([]int32, rows*cols)}
 	for i := range o.ints {
@@ -98,6 +99,9 @@ func (o *operand) result(tol float64) *operand {
 	o.out, o.tol = true, tol
 	return o
 }
+
+// isProduct marks a result that is a product of matrices.
+func (o *operand) isProduct() { o.product = true }
 
 // outcome is what an operand holds afterwards, in its own format.
 type outcome map[string][]byte

@@ -64,7 +64,7 @@ func matmul(form compute.Form, q precision, strided, accumulate bool, m, n, k in
 	}
 	p.in("A", a[0], a[1], 1)
 	p.weight(q, "B", b[0], b[1], 1)
-	p.in("C", m, n, 1).result(q.tol())
+	p.in("C", m, n, 1).result(q.tol()).isProduct()
 	p.call = func(be compute.Backend, t tensors) {
 		be.MatMul(compute.MatMulArgs{Form: form, C: t["C"], A: t["A"], B: t["B"], Accumulate: accumulate, BF16: q.round})
 	}
@@ -124,9 +124,9 @@ func grouped(form compute.Form, q precision, strided, index bool, counts []int, 
 		p.in("B", have, n, 1)
 	}
 	if form == compute.TN {
-		p.in("C", e*k, n, 1).result(q.tol())
+		p.in("C", e*k, n, 1).result(q.tol()).isProduct()
 	} else {
-		p.in("C", rows, n, 1).result(q.tol())
+		p.in("C", rows, n, 1).result(q.tol()).isProduct()
 	}
 	p.call = func(be compute.Backend, t tensors) {
 		a := compute.GroupedMatMulArgs{Form: form, C: t["C"], A: t["A"], B: t["B"], Experts: e, Offsets: t["off"],
@@ -162,8 +162,8 @@ func headMatmul(q precision, h [5]int, strided bool, m int) *problem {
 	p.in("Q", m, n*(nope+rope), 1)
 	p.in("O", m, n*latent, 1)
 	p.weight(q, "B", n*(nope+v), latent, 1)
-	p.in("QL", m, n*(latent+rope), 1).result(q.tol())
-	p.in("OV", m, n*v, 1).result(q.tol())
+	p.in("QL", m, n*(latent+rope), 1).result(q.tol()).isProduct()
+	p.in("OV", m, n*v, 1).result(q.tol()).isProduct()
 	p.call = func(be compute.Backend, t tensors) {
 		be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NN, C: t["QL"], A: t["Q"], B: t["B"], Heads: n, CCols: latent + rope,
 			CWidth: latent, ACols: nope + rope, AWidth: nope, BRows: nope + v, BCount: nope, BF16: q.round})
