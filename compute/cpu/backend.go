@@ -6,7 +6,6 @@ package cpu
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 
 	"sonde/compute"
@@ -24,8 +23,9 @@ type Options struct {
 // operations that depend on each other in order.
 type Backend struct {
 	*compute.Reference
-	k    *kernels
-	pool *pool
+	k      *kernels
+	pool   *pool
+	shared opShared
 }
 
 var _ compute.Backend = (*Backend)(nil)
@@ -37,7 +37,7 @@ func New(o Options) (*Backend, error) {
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("cpu: %d threads: give 0 for all cores or a positive number", o.Threads)
 	}
-	k, err := selectKernels(os.Getenv("SONDE_CPU"))
+	k, err := selectFromEnv()
 	if err != nil {
 		return nil, err
 	}
@@ -60,4 +60,7 @@ func (b *Backend) NewArena(name string) *compute.Arena {
 }
 
 // Close stops the workers and frees their scratch memory.
-func (b *Backend) Close() { b.pool.close() }
+func (b *Backend) Close() {
+	b.pool.close()
+	b.shared.free()
+}
