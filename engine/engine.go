@@ -23,6 +23,8 @@ var (
 	ErrBusy = errors.New("all places are taken and the queue is full; try again shortly")
 	// ErrContext says that the prompt does not fit into the model's context.
 	ErrContext = errors.New("the prompt is too long")
+	// ErrToken says that an id is outside the model's vocabulary.
+	ErrToken = errors.New("no such token")
 	// ErrEmpty says that there is nothing to continue.
 	ErrEmpty = errors.New("the prompt is empty: give at least one character, or a beginning-of-text token")
 )
@@ -31,9 +33,9 @@ var (
 type Sequence interface {
 	// Extend appends ids and returns the logits [V] after the last of them; they are
 	// valid until the next call.
-	Extend(ids []int32) []float32
+	Extend(ids []int32) ([]float32, error)
 	// ExtendAll is Extend with the logits of every position, [len(ids)*V].
-	ExtendAll(ids []int32) []float32
+	ExtendAll(ids []int32) ([]float32, error)
 	// Close frees the memory.
 	Close()
 }
@@ -59,7 +61,8 @@ type Decoder interface {
 // Codec is what generation needs of a tokenizer.
 type Codec interface {
 	NewDecoder() Decoder
-	Decode(ids []int32) string
+	// DecodeBytes are the bytes of ids, which may cut characters.
+	DecodeBytes(ids []int32) []byte
 	// EOS is the token that ends a text, -1 where there is none.
 	EOS() int32
 }
@@ -137,7 +140,7 @@ func (t *Ticket) Release() { <-t.e.slots }
 
 // use runs f while nobody else uses the model. Waiters get their turn in order. Out
 // of memory becomes an error.
-func (e *Engine) use(ctx context.Context, f func()) (err error) {
+func (e *Engine) use(ctx context.Context, f func() error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -150,7 +153,7 @@ func (e *Engine) use(ctx context.Context, f func()) (err error) {
 }
 
 // guarded runs f with the permit in hand and gives the permit back.
-func (e *Engine) guarded(f func()) (err error) {
+func (e *Engine) guarded(f func() error) (err error) {
 	defer func() {
 		<-e.turn
 		switch r := recover().(type) {
@@ -161,8 +164,7 @@ func (e *Engine) guarded(f func()) (err error) {
 			panic(r)
 		}
 	}()
-	f()
-	return nil
+	return f()
 }
 
 // Check says whether prompt can be continued with p, without waiting for a place.
@@ -179,7 +181,7 @@ func (e *Engine) Check(prompt []int32, p Params) error {
 	}
 	for _, id := range prompt {
 		if id < 0 || int(id) >= e.model.Vocab() {
-			return fmt.Errorf("token %d is outside the model's vocabulary of %d: the tokenizer does not fit the model", id, e.model.Vocab())
+			return fmt.Errorf("%w: %d is outside the model's vocabulary of %d", ErrToken, id, e.model.Vocab())
 		}
 	}
 	return nil

@@ -31,12 +31,12 @@ type fakeSequence struct {
 	fed  bool
 }
 
-func (s *fakeSequence) Extend(ids []int32) []float32 {
-	all := s.ExtendAll(ids)
-	return all[len(all)-257:]
+func (s *fakeSequence) Extend(ids []int32) ([]float32, error) {
+	all, err := s.ExtendAll(ids)
+	return all[len(all)-257:], err
 }
 
-func (s *fakeSequence) ExtendAll(ids []int32) []float32 {
+func (s *fakeSequence) ExtendAll(ids []int32) ([]float32, error) {
 	if s.m.using.Add(1) != 1 {
 		panic("two sequences in the model at a time")
 	}
@@ -67,7 +67,7 @@ func (s *fakeSequence) ExtendAll(ids []int32) []float32 {
 		}
 		out[len(out)-257+want] = 30
 	}
-	return out
+	return out, nil
 }
 
 func (s *fakeSequence) Close() { s.m.open.Add(-1) }
@@ -76,12 +76,11 @@ type byteCodec struct{}
 
 func (byteCodec) NewDecoder() Decoder { return &byteDecoder{} }
 func (byteCodec) EOS() int32          { return fakeEOS }
-func (byteCodec) Decode(ids []int32) string {
-	var b []byte
+func (byteCodec) DecodeBytes(ids []int32) (b []byte) {
 	for _, id := range ids {
 		b = append(b, byte(id))
 	}
-	return string(b)
+	return b
 }
 
 type byteDecoder struct{ pending []byte }

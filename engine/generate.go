@@ -10,7 +10,7 @@ import (
 // (before temperature and filters).
 type TokenLogProb struct {
 	ID      int32
-	Text    string
+	Text    string // its bytes: perhaps a part of a character
 	LogProb float64
 	Top     []TokenLogProb // the most probable alternatives, where asked for
 }
@@ -112,7 +112,7 @@ func (g *generation) run(ctx context.Context, prompt []int32) error {
 
 // open makes the sequence and feeds it the prompt, a piece a turn.
 func (g *generation) open(ctx context.Context, prompt []int32, maxLen int) error {
-	if err := g.e.use(ctx, func() { g.seq = g.e.model.NewSequence(maxLen) }); err != nil {
+	if err := g.begin(ctx, maxLen); err != nil {
 		return err
 	}
 	for len(prompt) > 0 {
@@ -125,15 +125,31 @@ func (g *generation) open(ctx context.Context, prompt []int32, maxLen int) error
 	return nil
 }
 
+// begin makes the empty sequence.
+func (g *generation) begin(ctx context.Context, maxLen int) error {
+	return g.e.use(ctx, func() error {
+		g.seq = g.e.model.NewSequence(maxLen)
+		return nil
+	})
+}
+
+// extend appends ids and keeps the logits after them.
 func (g *generation) extend(ctx context.Context, ids []int32) error {
-	return g.e.use(ctx, func() { g.logits = append(g.logits[:0], g.seq.Extend(ids)...) })
+	return g.e.use(ctx, func() error {
+		logits, err := g.seq.Extend(ids)
+		g.logits = append(g.logits[:0], logits...)
+		return err
+	})
 }
 
 // close frees the sequence, whatever the context says: memory must come back.
 func (g *generation) close() {
 	if g.seq != nil {
 		g.e.turn <- struct{}{}
-		_ = g.e.guarded(g.seq.Close)
+		_ = g.e.guarded(func() error {
+			g.seq.Close()
+			return nil
+		})
 	}
 }
 
@@ -225,7 +241,7 @@ func (g *generation) send(text string, all bool) error {
 func (e *Engine) logProb(logits []float32, id int32, n int) TokenLogProb {
 	lse := logSumExp(logits)
 	at := func(id int32) TokenLogProb {
-		return TokenLogProb{ID: id, Text: e.codec.Decode([]int32{id}), LogProb: float64(logits[id]) - lse}
+		return TokenLogProb{ID: id, Text: string(e.codec.DecodeBytes([]int32{id})), LogProb: float64(logits[id]) - lse}
 	}
 	lp := at(id)
 	if n > 0 {

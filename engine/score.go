@@ -13,17 +13,22 @@ func (t *Ticket) Score(ctx context.Context, ids []int32, top int) ([]TokenLogPro
 	}
 	g := &generation{e: t.e}
 	defer g.close()
-	if err := t.e.use(ctx, func() { g.seq = t.e.model.NewSequence(len(ids)) }); err != nil {
+	if err := g.begin(ctx, len(ids)); err != nil {
 		return nil, err
 	}
 	out := make([]TokenLogProb, 0, len(ids)-1)
 	for at := 0; at < len(ids)-1; at += scorePiece {
 		piece := ids[at:min(at+scorePiece, len(ids)-1)]
-		err := t.e.use(ctx, func() {
-			logits, v := g.seq.ExtendAll(piece), t.e.model.Vocab()
+		err := t.e.use(ctx, func() error {
+			logits, err := g.seq.ExtendAll(piece)
+			if err != nil {
+				return err
+			}
+			v := t.e.model.Vocab()
 			for i := range piece {
 				out = append(out, t.e.logProb(logits[i*v:(i+1)*v], ids[at+i+1], top))
 			}
+			return nil
 		})
 		if err != nil {
 			return nil, err

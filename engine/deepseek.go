@@ -1,0 +1,35 @@
+package engine
+
+import (
+	"sonde/model/deepseek"
+	"sonde/text"
+)
+
+// New makes an engine over a DeepSeek-V3 model with the default limits. The engine
+// does not own the model: close the model after the last call has returned.
+func New(m *deepseek.Model, t *text.Tokenizer) *Engine { return NewLimited(m, t, Limits{}) }
+
+// NewLimited is New with limits.
+func NewLimited(m *deepseek.Model, t *text.Tokenizer, lim Limits) *Engine {
+	return Of(latent{m}, tokens{t}, lim)
+}
+
+// latent makes sequences with MLA's latent cache (arXiv 2405.04434, section 2.1).
+type latent struct{ m *deepseek.Model }
+
+func (l latent) NewSequence(maxLen int) Sequence { return &latentSequence{l.m, l.m.NewState(maxLen)} }
+func (l latent) Context() int                    { return l.m.Config().MaxPositionEmbedding }
+func (l latent) Vocab() int                      { return l.m.Config().VocabSize }
+
+type latentSequence struct {
+	m *deepseek.Model
+	s *deepseek.State
+}
+
+func (q *latentSequence) Extend(ids []int32) ([]float32, error)    { return q.m.Extend(q.s, ids) }
+func (q *latentSequence) ExtendAll(ids []int32) ([]float32, error) { return q.m.ExtendAll(q.s, ids) }
+func (q *latentSequence) Close()                                   { q.s.Close() }
+
+type tokens struct{ *text.Tokenizer }
+
+func (t tokens) NewDecoder() Decoder { return t.NewStream() }

@@ -1,0 +1,162 @@
+package serve
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"unicode/utf8"
+
+	"sonde/engine"
+)
+
+const (
+	fakeBOS = 257
+	fakeEOS = 256
+	fakeV   = 258
+)
+
+// fakeModel has bytes for tokens and answers script, over and over where endless.
+type fakeModel struct {
+	name    string
+	script  string
+	endless bool
+	step    func() // called within every step
+	lim     engine.Limits
+	eng     *engine.Engine
+	open    atomic.Int32
+	prompts chan string // what was fed, where present
+}
+
+func (m *fakeModel) Name() string           { return m.name }
+func (m *fakeModel) Engine() *engine.Engine { return m.eng }
+func (m *fakeModel) Decode(ids []int32) string {
+	return strings.ToValidUTF8(string(m.DecodeBytes(ids)), "\uFFFD")
+}
+
+func (m *fakeModel) Prompt(text string) ([]int32, int) {
+	out := []int32{fakeBOS}
+	for _, b := range []byte(text) {
+		out = append(out, int32(b))
+	}
+	return out, 1
+}
+
+func (m *fakeModel) ChatPrompt(messages []Message) ([]int32, []int32, error) {
+	var b strings.Builder
+	for _, msg := range messages {
+		if msg.Content == "refuse" {
+			return nil, nil, errors.New("the template refuses this")
+		}
+		b.WriteString(msg.Role + ": " + msg.Content + "\n")
+	}
+	ids, _ := m.Prompt(b.String())
+	return ids, []int32{0}, nil
+}
+
+func (m *fakeModel) NewSequence(int) engine.Sequence { m.open.Add(1); return &fakeSequence{m: m} }
+func (m *fakeModel) Context() int                    { return 4096 }
+func (m *fakeModel) Vocab() int                      { return fakeV }
+func (m *fakeModel) NewDecoder() engine.Decoder      { return &fakeDecoder{m: m} }
+func (m *fakeModel) EOS() int32                      { return fakeEOS }
+func (m *fakeModel) DecodeBytes(ids []int32) (b []byte) {
+	for _, id := range ids {
+		if id < 256 {
+			b = append(b, byte(id))
+		}
+	}
+	return b
+}
+
+type fakeSequence struct {
+	m    *fakeModel
+	said int
+	fed  bool
+}
+
+func (s *fakeSequence) Extend(ids []int32) ([]float32, error) {
+	if s.m.step != nil {
+		s.m.step()
+	}
+	if s.fed {
+		s.said++
+	}
+	s.fed = true
+	row := make([]float32, fakeV)
+	want := fakeEOS
+	if s.said < len(s.m.script) {
+		want = int(s.m.script[s.said])
+	} else if s.m.endless {
+		want = int(s.m.script[s.said%len(s.m.script)])
+	}
+	row[want] = 40
+	return row, nil
+}
+
+func (s *fakeSequence) ExtendAll(ids []int32) ([]float32, error) {
+	return make([]float32, len(ids)*fakeV), nil
+}
+func (s *fakeSequence) Close() { s.m.open.Add(-1) }
+
+type fakeDecoder struct {
+	m       *fakeModel
+	pending []byte
+}
+
+func (d *fakeDecoder) Next(id int32) string {
+	d.pending = append(d.pending, d.m.DecodeBytes([]int32{id})...)
+	if !utf8.FullRune(d.pending) {
+		return ""
+	}
+	return d.Flush()
+}
+
+func (d *fakeDecoder) Flush() string {
+	s := strings.ToValidUTF8(string(d.pending), "\uFFFD")
+	d.pending = nil
+	return s
+}
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// startFake serves m on a loopback port.
+func startFake(t *testing.T, m *fakeModel, o Options) *httptest.Server {
+	t.Helper()
+	if m.name == "" {
+		m.name = "fake"
+	}
+	if m.script == "" {
+		m.script = "Hello, 世界!"
+	}
+	m.eng = engine.Of(m, m, m.lim)
+	if o.Log == nil {
+		o.Log = quiet()
+	}
+	srv := httptest.NewServer(New([]Model{m}, o))
+	t.Cleanup(func() {
+		srv.Close()
+		if n := m.open.Load(); n != 0 {
+			t.Errorf("%d sequences were never closed", n)
+		}
+	})
+	return srv
+}
+
+// post sends body and returns the status and the answer.
+func post(t *testing.T, url, body string) (int, string, http.Header) {
+	t.Helper()
+	resp, err := http.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(raw), resp.Header
+}
