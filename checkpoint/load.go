@@ -1,0 +1,296 @@
+package checkpoint
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sonde/compute"
+	"sonde/nn"
+	"sonde/num"
+)
+
+// scaleSuffix follows the name of an FP8 weight: the factors of its blocks.
+const scaleSuffix = "_scale_inv"
+
+// scaleBlock is the side of the square of FP8 weights that share a factor (V3
+// report, 3.3.2).
+const scaleBlock = 128
+
+const tryLoad = "the config must be the one the weights were saved with"
+
+// Load fills params from the folder's weights, converting F64, F32, F16, BF16 and
+// block-scaled FP8 to each parameter's own format (to nearest, ties to even). Names
+// and shapes must agree exactly; where they do not, a *LoadError lists every
+// difference and no parameter is touched. When reading fails half-way the parameters'
+// contents are undefined.
+func (f *Folder) Load(params []nn.Param, be compute.Backend) error {
+	return f.weights.load(params, be, false)
+}
+
+// load is Load; exact also demands the parameter's own format, so that a training
+// state comes back bit for bit.
+func (s *tensorSet) load(params []nn.Param, be compute.Backend, exact bool) error {
+	sources, problems := s.match(params, exact)
+	if len(problems) > 0 {
+		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Tensor, b.Tensor) })
+		return &LoadError{Path: s.path, Problems: problems, Try: tryLoad}
+	}
+	l := loader{be: be, raw: make([]byte, pieceBytes)}
+	for i, p := range params {
+		var err error
+		switch first := holder(params, i); {
+		case first < 0:
+			err = l.load(p.T, sources[i])
+		case sources[i].file != nil:
+			err = l.same(sources[first], sources[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holder finds the parameter whose memory the shared parameter i names a second
+// time, or -1.
+func holder(params []nn.Param, i int) int {
+	if !params[i].Shared {
+		return -1
+	}
+	return slices.IndexFunc(params, func(q nn.Param) bool { return !q.Shared && q.T == params[i].T })
+}
+
+// source is where a parameter's values come from.
+type source struct {
+	place
+	scale place // FP8: factors per block
+}
+
+// match finds a source for every parameter and lists what does not fit.
+func (s *tensorSet) match(params []nn.Param, exact bool) ([]source, []Problem) {
+	var problems []Problem
+	used := make(map[string]bool, len(params))
+	sources := make([]source, len(params))
+	for i, p := range params {
+		want := fmt.Sprintf("%v %v", p.T.DType(), p.Shape)
+		if n, ok := elements(p.Shape); !ok || n != p.T.Len() {
+			problems = append(problems, Problem{"the model", p.Name, want, fmt.Sprintf("memory for %v", p.T)})
+			continue
+		}
+		at, ok := s.where[p.Name]
+		if !ok && holder(params, i) >= 0 {
+			continue // exporters may leave out what the first name holds
+		}
+		if !ok {
+			problems = append(problems, Problem{s.fileFor(), p.Name, want, ""})
+			continue
+		}
+		used[p.Name] = true
+		if !fits(at.info, p, exact) {
+			problems = append(problems, Problem{at.file.path, p.Name, want, at.info.String()})
+			continue
+		}
+		sources[i].place = at
+		if at.info.DType.IsFP8() {
+			scale, problem := s.matchScale(at, used)
+			if problem != nil {
+				problems = append(problems, *problem)
+			}
+			sources[i].scale = scale
+		}
+	}
+	for name, at := range s.where {
+		if !used[name] && !harmless(name) {
+			problems = append(problems, Problem{at.file.path, name, "", at.info.String()})
+		}
+	}
+	return sources, problems
+}
+
+// harmless names what some exporters write although it follows from the config.
+func harmless(name string) bool { return strings.HasSuffix(name, ".rotary_emb.inv_freq") }
+
+// fileFor is the best guess at the file a missing tensor belongs in.
+func (s *tensorSet) fileFor() string {
+	if len(s.files) == 1 {
+		return s.files[0].path
+	}
+	return filepath.Join(s.path, indexName)
+}
+
+func fits(x Info, p nn.Param, exact bool) bool {
+	if !slices.Equal(x.Shape, p.Shape) {
+		return false
+	}
+	if own := DType(p.T.DType().String()); exact || own == I32 {
+		return x.DType == own
+	}
+	switch x.DType {
+	case F64, F32, F16, BF16:
+		return true
+	}
+	return x.DType.IsFP8() && len(x.Shape) == 2
+}
+
+// matchScale finds the factors of an FP8 weight [N, K]: F32 or BF16, [ceil(N/128),
+// ceil(K/128)].
+func (s *tensorSet) matchScale(weight place, used map[string]bool) (place, *Problem) {
+	name := weight.info.Name + scaleSuffix
+	shape := []int{ceilDiv(weight.info.Shape[0], scaleBlock), ceilDiv(weight.info.Shape[1], scaleBlock)}
+	want := fmt.Sprintf("F32 %v, a factor per %dx%d block of the FP8 weight", shape, scaleBlock, scaleBlock)
+	at, ok := s.where[name]
+	if !ok {
+		return place{}, &Problem{weight.file.path, name, want, ""}
+	}
+	used[name] = true
+	if (at.info.DType != F32 && at.info.DType != BF16) || !slices.Equal(at.info.Shape, shape) {
+		return place{}, &Problem{at.file.path, name, want, at.info.String()}
+	}
+	return at, nil
+}
+
+// loader moves tensors from files into a device's memory, a piece at a time.
+type loader struct {
+	be   compute.Backend
+	raw  []byte    // a piece as it is in the file
+	wide []float32 // a piece converted, where the backend cannot do it
+}
+
+func (l *loader) load(t compute.Tensor, src source) error {
+	x := src.info
+	direct := deviceType(x.DType)
+	var scales []float32
+	if x.DType.IsFP8() {
+		var err error
+		if scales, err = l.readScales(src.scale); err != nil {
+			return err
+		}
+	}
+	size := x.DType.Size()
+	return pieces(t, pieceBytes/size, func(p piece) error {
+		n := p.view.Len()
+		raw := l.raw[:n*size]
+		if err := src.file.Read(x, int64(p.row*t.NumCols()+p.col)*int64(size), raw); err != nil {
+			return err
+		}
+		if direct >= 0 {
+			l.be.Upload(p.view, compute.DType(direct), raw)
+			return nil
+		}
+		if l.wide == nil {
+			l.wide = make([]float32, pieceBytes)
+		}
+		wide := l.wide[:n]
+		widen(wide, x.DType, raw)
+		if scales != nil {
+			applyScales(wide, p, t.NumCols(), scales)
+		}
+		l.be.UploadF32(p.view, wide)
+		return nil
+	})
+}
+
+// same makes sure that b, a second name of a, has a's values in the file too: one
+// memory cannot hold two.
+func (l *loader) same(a, b source) error {
+	differ := &FormatError{Path: b.file.path, Tensor: b.info.Name, Problem: fmt.Sprintf("differs from %s, which it must equal", quote(a.info.Name)),
+		Try: "models that do not share these weights cannot be run"}
+	if a.info.DType != b.info.DType || a.info.Bytes != b.info.Bytes {
+		return differ
+	}
+	half := pieceBytes / 2
+	for off := int64(0); off < a.info.Bytes; off += int64(half) {
+		n := int(min(int64(half), a.info.Bytes-off))
+		x, y := l.raw[:n], l.raw[half:half+n]
+		if err := errors.Join(a.file.Read(a.info, off, x), b.file.Read(b.info, off, y)); err != nil {
+			return err
+		}
+		if !bytes.Equal(x, y) {
+			return differ
+		}
+	}
+	return nil
+}
+
+// deviceType is the format of compute that equals d, or -1.
+func deviceType(d DType) int {
+	for _, c := range []compute.DType{compute.F32, compute.BF16, compute.I32} {
+		if c.String() == string(d) {
+			return int(c)
+		}
+	}
+	return -1
+}
+
+// readScales reads all the factors of one weight.
+func (l *loader) readScales(at place) ([]float32, error) {
+	raw := make([]byte, at.info.Bytes)
+	if err := at.file.Read(at.info, 0, raw); err != nil {
+		return nil, err
+	}
+	scales := make([]float32, len(raw)/at.info.DType.Size())
+	widen(scales, at.info.DType, raw)
+	return scales, nil
+}
+
+// widen converts a piece of a file to float32.
+func widen(dst []float32, d DType, raw []byte) {
+	le := binary.LittleEndian
+	switch d {
+	case F64:
+		for i := range dst {
+			dst[i] = float32(math.Float64frombits(le.Uint64(raw[8*i:])))
+		}
+	case F32:
+		for i := range dst {
+			dst[i] = math.Float32frombits(le.Uint32(raw[4*i:]))
+		}
+	case F16:
+		for i := range dst {
+			dst[i] = num.F16ToF32(le.Uint16(raw[2*i:]))
+		}
+	case BF16:
+		for i := range dst {
+			dst[i] = num.BF16ToF32(le.Uint16(raw[2*i:]))
+		}
+	case F8E4M3:
+		num.E4M3SliceToF32(dst, raw)
+	case F8E5M2:
+		num.E5M2SliceToF32(dst, raw)
+	}
+}
+
+// applyScales multiplies a piece by its blocks' factors: w = q * scale_inv[n/128][k/128].
+func applyScales(dst []float32, p piece, cols int, scales []float32) {
+	perRow := ceilDiv(cols, scaleBlock)
+	width := p.view.NumCols()
+	for r := range p.view.NumRows() {
+		row := scales[(p.row+r)/scaleBlock*perRow:][:perRow]
+		line := dst[r*width : (r+1)*width]
+		for k := 0; k < width; {
+			block := (p.col + k) / scaleBlock
+			end := min(width, (block+1)*scaleBlock-p.col)
+			for s := row[block]; k < end; k++ {
+				line[k] *= s
+			}
+		}
+	}
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// elements is the product of a shape; ok is false when it overflows.
+func elements(shape []int) (int, bool) {
+	wide := make([]int64, len(shape))
+	for i, d := range shape {
+		wide[i] = int64(d)
+	}
+	n, ok := byteSize(wide, 1)
+	return int(n), ok && n <= math.MaxInt
+}
