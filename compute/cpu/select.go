@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -23,6 +24,9 @@ func available() []*kernels {
 func genericKernels() *kernels {
 	return &kernels{name: "generic", gemmKernels: genericGemm(), opKernels: genericOps()}
 }
+
+// selectFromEnv finds the set that SONDE_CPU asks for.
+func selectFromEnv() (*kernels, error) { return selectKernels(os.Getenv("SONDE_CPU")) }
 
 // selectKernels finds the set called name, the best one when name is empty.
 func selectKernels(name string) (*kernels, error) {

@@ -13,3 +13,16 @@ func archKernels() []*kernels {
 	avx2Ops(&k.opKernels)
 	return []*kernels{k}
 }
+
+// describeCPU is the processor's name and its vector extensions.
+func describeCPU() (model string, features []string) {
+	for _, f := range []cpuid.FeatureID{
+		cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.AVXVNNI, cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL,
+		cpuid.AVX512DQ, cpuid.AVX512VNNI, cpuid.AVX512VBMI, cpuid.AVX512BF16, cpuid.AMXBF16, cpuid.AMXINT8,
+	} {
+		if cpuid.CPU.Supports(f) {
+			features = append(features, f.String())
+		}
+	}
+	return cpuid.CPU.BrandName, features
+}
