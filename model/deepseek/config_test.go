@@ -1,0 +1,186 @@
+package deepseek
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// edit is the v3 preset with keys replaced (or removed, where the value is "").
+func edit(t *testing.T, changes map[string]string) []byte {
+	t.Helper()
+	raw, err := presets.ReadFile("presets/v3.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &keys); err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range changes {
+		if v == "" {
+			delete(keys, k)
+			continue
+		}
+		keys[k] = json.RawMessage(v)
+	}
+	out, err := json.Marshal(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestConfigRefusals(t *testing.T) {
+	cases := []struct {
+		name    string
+		changes map[string]string
+		want    string // must be part of the error
+	}{
+		{"another architecture", map[string]string{"architectures": `["LlamaForCausalLM"]`}, `"architectures"`},
+		{"another model type", map[string]string{"model_type": `"deepseek_v2"`}, `"model_type"`},
+		{"softmax gate", map[string]string{"scoring_func": `"softmax"`}, `"scoring_func"`},
+		{"greedy routing", map[string]string{"topk_method": `"greedy"`}, `"topk_method"`},
+		{"tied embeddings", map[string]string{"tie_word_embeddings": "true"}, `"tie_word_embeddings"`},
+		{"attention bias", map[string]string{"attention_bias": "true"}, `"attention_bias"`},
+		{"half-rotated rope", map[string]string{"rope_interleave": "false"}, `"rope_interleave"`},
+		{"gelu", map[string]string{"hidden_act": `"gelu"`}, `"hidden_act"`},
+		{"sparse layers", map[string]string{"moe_layer_freq": "2"}, `"moe_layer_freq"`},
+		{"missing size", map[string]string{"hidden_size": ""}, `"hidden_size" is missing`},
+		{"wrong type", map[string]string{"hidden_size": `"big"`}, `"hidden_size"`},
+		{"negative", map[string]string{"vocab_size": "-5"}, `"vocab_size"`},
+		{"huge", map[string]string{"vocab_size": "99999999999"}, `"vocab_size"`},
+		{"odd rope", map[string]string{"qk_rope_head_dim": "63"}, `"qk_rope_head_dim"`},
+		{"groups do not divide", map[string]string{"n_group": "7"}, `"n_group"`},
+		{"more groups than there are", map[string]string{"topk_group": "9"}, `"topk_group"`},
+		{"more experts than kept", map[string]string{"num_experts_per_tok": "200"}, `"num_experts_per_tok"`},
+		{"grouped keys", map[string]string{"num_key_value_heads": "8"}, `"num_key_value_heads"`},
+		{"linear rope", map[string]string{"rope_scaling": `{"type":"linear","factor":2}`}, `"linear"`},
+		{"unknown yarn key", map[string]string{"rope_scaling": `{"type":"yarn","factor":2,"slope":3}`}, `rope_scaling.slope`},
+		{"factor without kind", map[string]string{"rope_scaling": `{"factor":2}`}, "factor"},
+		{"yarn without factor", map[string]string{"rope_scaling": `{"type":"yarn"}`}, "factor"},
+		{"awq", map[string]string{"quantization_config": `{"quant_method":"awq"}`}, `"quantization_config"`},
+		{"token outside", map[string]string{"eos_token_id": "129280"}, `eos_token_id`},
+		{"zero eps", map[string]string{"rms_norm_eps": "0"}, "rms_norm_eps"},
+	}
+	for _, c := range cases {
+		_, _, err := ParseConfig(edit(t, c.changes))
+		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, expected an error with %s", c.name, err, c.want)
+		}
+	}
+	if _, _, err := ParseConfig([]byte("[1")); !errors.Is(err, ErrConfig) {
+		t.Errorf("not JSON: %v", err)
+	}
+}
+
+func TestConfigUnknownKeyWarns(t *testing.T) {
+	_, warnings, err := ParseConfig(edit(t, map[string]string{"surprise": "1", "use_cache": "false"}))
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], `"surprise"`) {
+		t.Errorf("got %v, %v", warnings, err)
+	}
+}
+
+func TestConfigNewRopeForm(t *testing.T) {
+	old, _, err := ParseConfig(edit(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed, _, err := ParseConfig(edit(t, map[string]string{"rope_theta": "", "rope_scaling": "",
+		"rope_parameters": `{"rope_type":"yarn","rope_theta":10000.0,"factor":40,"beta_fast":32,"beta_slow":1,"mscale":1.0,"mscale_all_dim":1.0,"original_max_position_embeddings":4096}`}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(old, renamed); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestConfigRoundTrip(t *testing.T) {
+	for _, name := range PresetNames() {
+		c, err := Preset(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, warnings, err := ParseConfig(raw)
+		if err != nil || len(warnings) > 0 {
+			t.Fatalf("%s: %v, %v", name, warnings, err)
+		}
+		if d := cmp.Diff(c, again); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	if _, err := Preset("../config_test"); err == nil {
+		t.Error("a preset outside the list was found")
+	}
+}
+
+// TestConfigSoftmaxScale: V3's scale with YaRN at factor 40 (mscale 1) and V2's
+// (mscale_all_dim 0.707).
+func TestConfigSoftmaxScale(t *testing.T) {
+	c, err := Preset("v3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(want float64) {
+		t.Helper()
+		if got := c.softmaxScale(); math.Abs(got-want) > 1e-6 {
+			t.Errorf("softmax scale %.6f, expected %.6f", got, want)
+		}
+	}
+	check(0.135234)
+	c.Rope.MScale, c.Rope.MScaleAllDim = 0.707, 0.707
+	check(0.114721)
+	freq, mag := c.ropeFrequencies()
+	if mag != 1 {
+		t.Errorf("cosines are scaled by %v, expected 1", mag)
+	}
+	// The ramp runs over pairs 10 to 23: before it frequencies stay, after it
+	// they are divided by the factor.
+	for i, f := range freq {
+		plain := math.Pow(10000, -float64(i)/32)
+		ratio := float64(f) / plain
+		if i <= 10 && math.Abs(ratio-1) > 1e-5 || i >= 23 && math.Abs(ratio-1.0/40) > 1e-5 {
+			t.Errorf("pair %d has %.4f of the plain frequency", i, ratio)
+		}
+	}
+}
+
+// TestParamCounts: the V3 report's figures, and that a model has as many weights as
+// its config says.
+func TestParamCounts(t *testing.T) {
+	v3, err := Preset("v3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := float64(v3.TotalParams()) / 1e9; math.Abs(n-671) > 0.1 {
+		t.Errorf("V3 has %.2fB parameters", n)
+	}
+	if n := float64(v3.ActiveParams()) / 1e9; math.Abs(n-36.6) > 0.1 {
+		t.Errorf("V3 has %.2fB active parameters, embedding aside", n)
+	}
+	nano, err := Preset("nano")
+	if err != nil {
+		t.Fatal(err)
+	}
+	be := testBackends(t)["reference"]
+	ar := be.NewArena("test")
+	defer ar.Free()
+	got := int64(0)
+	for _, p := range New(nano, be, ar).Params() {
+		if !p.Shared {
+			got += int64(p.T.Len())
+		}
+	}
+	if want := nano.TotalParams() + nano.MTPParams(); got != want {
+		t.Errorf("nano has %d weights, its config says %d", got, want)
+	}
+}
