@@ -82,12 +82,11 @@ colsDone3:
 	RET
 
 // func scaleAVX2(dst *float32, n int, s float32)
-// Requires: AVX, AVX2, SSE
+// Requires: AVX
 TEXT ·scaleAVX2(SB), NOSPLIT, $0-20
 	MOVQ         dst+0(FP), AX
 	MOVQ         n+8(FP), CX
-	MOVSS        s+16(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS s+16(FP), Y0
 	XORQ         DX, DX
 
 cols4:
@@ -377,12 +376,11 @@ DATA opsConst22<>+28(SB)/4, $0x3f800000
 GLOBL opsConst22<>(SB), RODATA|NOPTR, $32
 
 // func expMinusAVX2(dst *float32, n int, s float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·expMinusAVX2(SB), NOSPLIT, $0-20
 	MOVQ         dst+0(FP), AX
 	MOVQ         n+8(FP), CX
-	MOVSS        s+16(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS s+16(FP), Y0
 	XORQ         DX, DX
 
 cols23:
@@ -483,7 +481,7 @@ colsDone25:
 	RET
 
 // func sumSquaresAVX2(x *float32, n int) float64
-// Requires: AVX, FMA3, SSE2
+// Requires: AVX, FMA3
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-24
 	MOVQ   x+0(FP), AX
 	MOVQ   n+8(FP), CX
@@ -516,7 +514,7 @@ loopDone27:
 	VADDPD       X0, X1, X1
 	VPERMILPD    $0x01, X1, X0
 	VADDSD       X0, X1, X1
-	MOVSD        X1, ret+16(FP)
+	VMOVSD       X1, ret+16(FP)
 	VZEROUPPER
 	RET
 
@@ -615,7 +613,7 @@ colsDone30:
 	RET
 
 // func rmsNormAVX2(y *float32, ldy int, x *float32, ldx int, w *float32, rstd *float32, rows int, d int, eps float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·rmsNormAVX2(SB), NOSPLIT, $0-68
 	MOVQ       y+0(FP), AX
 	MOVQ       ldy+8(FP), CX
@@ -670,8 +668,7 @@ colsDone43:
 	VMOVSHDUP    X2, X1
 	VADDSS       X1, X2, X2
 	VDIVSS       X0, X2, X2
-	MOVSS        eps+64(FP), X1
-	VADDSS       X1, X2, X2
+	VADDSS       eps+64(FP), X2, X2
 	VSQRTSS      X2, X2, X2
 	VMOVSS       opsConst22<>+0(SB), X1
 	VDIVSS       X2, X1, X2
@@ -2102,7 +2099,7 @@ DATA opsConst117<>+28(SB)/4, $0xff800000
 GLOBL opsConst117<>(SB), RODATA|NOPTR, $32
 
 // func softmaxColsAVX2(s *float32, lds int, rows int, n int, scale float32, m *float32, l *float32, alpha *float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·softmaxColsAVX2(SB), NOSPLIT, $0-64
 	MOVQ         s+0(FP), AX
 	MOVQ         lds+8(FP), CX
@@ -2110,8 +2107,7 @@ TEXT ·softmaxColsAVX2(SB), NOSPLIT, $0-64
 	MOVQ         m+40(FP), BX
 	MOVQ         l+48(FP), SI
 	MOVQ         alpha+56(FP), DI
-	MOVSS        scale+32(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS scale+32(FP), Y0
 	VMOVUPS      opsConst11<>+0(SB), Y1
 	MOVQ         n+24(FP), R8
 	SHRQ         $0x04, R8
@@ -2255,7 +2251,7 @@ loopDone123:
 	RET
 
 // func attentionBackColsAVX2(s *float32, dp *float32, lds int, rows int, n int, scale float32, lse *float32, delta *float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·attentionBackColsAVX2(SB), NOSPLIT, $0-64
 	MOVQ         s+0(FP), AX
 	MOVQ         lds+16(FP), CX
@@ -2263,8 +2259,7 @@ TEXT ·attentionBackColsAVX2(SB), NOSPLIT, $0-64
 	MOVQ         rows+24(FP), BX
 	MOVQ         lse+48(FP), SI
 	MOVQ         delta+56(FP), DI
-	MOVSS        scale+40(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS scale+40(FP), Y0
 	VMOVUPS      opsConst11<>+0(SB), Y1
 	MOVQ         n+32(FP), R8
 	SHRQ         $0x04, R8

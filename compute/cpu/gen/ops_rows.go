@@ -52,9 +52,17 @@ func (o *ops) elementwise() {
 
 // scalar loads a float32 argument into all lanes.
 func (o *ops) scalar(name string) reg.VecVirtual {
-	x := o.XMM()
-	o.Load(o.Param(name), x)
-	return o.lowBroadcast(x)
+	return o.broadcast(o.floatArg(name))
+}
+
+// floatArg is where a float32 argument lies. The context's Load would move it with an
+// instruction of the old encoding, which costs a thousand cycles among AVX ones.
+func (o *ops) floatArg(name string) Mem {
+	b, err := o.Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return b.Addr
 }
 
 // sumSquares emits float64 sums in 4 lanes per register, two registers.
@@ -84,7 +92,11 @@ func (o *ops) sumSquares() {
 	t := o.XMM()
 	o.VPERMILPD(Imm(1), hi, t)
 	o.VADDSD(t, hi, hi)
-	o.Store(hi, o.ReturnIndex(0))
+	b, err := o.ReturnIndex(0).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	o.VMOVSD(hi, b.Addr)
 	o.end()
 }
 
@@ -154,9 +166,7 @@ func (o *ops) rmsNorm() {
 		})
 		r := o.tree(sum)
 		o.VDIVSS(count, r, r)
-		eps := o.XMM()
-		o.Load(o.Param("eps"), eps)
-		o.VADDSS(eps, r, r)
+		o.VADDSS(o.floatArg("eps"), r, r)
 		o.VSQRTSS(r, r, r)
 		one := o.XMM()
 		o.VMOVSS(o.constant(1), one)
