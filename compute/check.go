@@ -2,11 +2,9 @@ package compute
 
 import "fmt"
 
-// want panics when ok is false, naming the operation and the shapes it was given.
-func want(ok bool, op, what string, ts ...Tensor) {
-	if !ok {
-		panic(fmt.Sprintf("compute: %s: %s, but the tensors are %v", op, what, ts))
-	}
+// mismatch panics with the operation, what it needs, and the shapes it was given.
+func mismatch(op, what string, ts ...Tensor) {
+	panic(fmt.Sprintf("compute: %s: %s, but the tensors are %v", op, what, ts))
 }
 
 func is(t Tensor, d DType, rows, cols int) bool {
@@ -31,9 +29,12 @@ func (a MatMulArgs) Dims() (m, n, k int) {
 		k = a.A.rows
 		fit = a.A.cols == m && a.B.rows == k && a.B.cols == n
 	}
-	want(fit, "MatMul "+a.Form.String(), "C = op(A) op(B) needs matching shapes", a.C, a.A, a.B)
-	want(a.C.dtype == F32 && a.A.dtype == F32 && (a.B.dtype == F32 || a.B.dtype == BF16 && a.Form != TN),
-		"MatMul "+a.Form.String(), "C and A must be F32, B F32 or (NN, NT) BF16", a.C, a.A, a.B)
+	if !fit {
+		mismatch("MatMul "+a.Form.String(), "C = op(A) op(B) needs matching shapes", a.C, a.A, a.B)
+	}
+	if !(a.C.dtype == F32 && a.A.dtype == F32 && (a.B.dtype == F32 || a.B.dtype == BF16 && a.Form != TN)) {
+		mismatch("MatMul "+a.Form.String(), "C and A must be F32, B F32 or (NN, NT) BF16", a.C, a.A, a.B)
+	}
 	return m, n, k
 }
 
@@ -43,15 +44,20 @@ func (a MatMulArgs) Dims() (m, n, k int) {
 func (a GroupedMatMulArgs) Dims() (rows, m, n, k int) {
 	e := a.Experts
 	n = a.C.cols
-	op := "GroupedMatMul " + a.Form.String()
-	want(e > 0 && is(a.Offsets, I32, 1, e+1), op, fmt.Sprintf("Offsets must be I32[1,%d]", e+1), a.Offsets)
-	want(a.C.dtype == F32 && a.A.dtype == F32 && floating(a.B), op, "C and A must be F32, B F32 or BF16", a.C, a.A, a.B)
+	op := [...]string{NN: "GroupedMatMul NN", NT: "GroupedMatMul NT", TN: "GroupedMatMul TN"}[a.Form]
+	if !(e > 0 && is(a.Offsets, I32, 1, e+1)) {
+		mismatch(op, fmt.Sprintf("Offsets must be I32[1,%d]", e+1), a.Offsets)
+	}
+	if !(a.C.dtype == F32 && a.A.dtype == F32 && floating(a.B)) {
+		mismatch(op, "C and A must be F32, B F32 or BF16", a.C, a.A, a.B)
+	}
 	rows = a.C.rows
 	if a.Form == TN {
 		rows = indexed(a.A, a.AIndex)
 		m = a.A.cols
-		want(a.B.dtype == F32 && a.C.rows == e*m && a.B.cols == n && indexed(a.B, a.BIndex) == rows, op,
-			"C must be [E*M,N], A [R,M], B [R,N], all F32", a.C, a.A, a.B, a.AIndex, a.BIndex)
+		if !(a.B.dtype == F32 && a.C.rows == e*m && a.B.cols == n && indexed(a.B, a.BIndex) == rows) {
+			mismatch(op, "C must be [E*M,N], A [R,M], B [R,N], all F32", a.C, a.A, a.B, a.AIndex, a.BIndex)
+		}
 		return rows, m, n, 0
 	}
 	k = a.A.cols
@@ -59,8 +65,9 @@ func (a GroupedMatMulArgs) Dims() (rows, m, n, k int) {
 	if a.Form == NN {
 		brows, bcols = k, n
 	}
-	want(a.B.rows == e*brows && a.B.cols == bcols && indexed(a.A, a.AIndex) == rows && a.BIndex.IsZero(), op,
-		fmt.Sprintf("B must be [%d*%d,%d] and A have %d rows", e, brows, bcols, rows), a.C, a.A, a.B, a.AIndex, a.BIndex)
+	if !(a.B.rows == e*brows && a.B.cols == bcols && indexed(a.A, a.AIndex) == rows && a.BIndex.IsZero()) {
+		mismatch(op, fmt.Sprintf("B must be [%d*%d,%d] and A have %d rows", e, brows, bcols, rows), a.C, a.A, a.B, a.AIndex, a.BIndex)
+	}
 	return rows, 0, n, k
 }
 
@@ -68,7 +75,9 @@ func indexed(t, index Tensor) int {
 	if index.IsZero() {
 		return t.rows
 	}
-	want(index.dtype == I32 && index.rows == 1, "GroupedMatMul", "an index must be I32[1,R]", index)
+	if !(index.dtype == I32 && index.rows == 1) {
+		mismatch("GroupedMatMul", "an index must be I32[1,R]", index)
+	}
 	return index.cols
 }
 
@@ -79,74 +88,82 @@ func (a HeadMatMulArgs) Check() {
 		inner, cols = a.AWidth, a.BCount
 	}
 	last := a.Heads - 1
-	want(a.Form != TN && a.Heads > 0 && inner == a.AWidth && cols == a.CWidth &&
+	if !(a.Form != TN && a.Heads > 0 && inner == a.AWidth && cols == a.CWidth &&
 		(a.Form == NN && a.B.cols == a.CWidth || a.Form == NT && a.B.cols == a.AWidth) &&
 		a.C.rows == a.A.rows && last*a.CCols+a.CWidth <= a.C.cols &&
 		last*a.ACols+a.AOff+a.AWidth <= a.A.cols && last*a.BRows+a.BOff+a.BCount <= a.B.rows &&
-		a.C.dtype == F32 && a.A.dtype == F32 && floating(a.B),
-		"HeadMatMul "+a.Form.String(), fmt.Sprintf("%d heads do not fit: %+v", a.Heads, a), a.C, a.A, a.B)
+		a.C.dtype == F32 && a.A.dtype == F32 && floating(a.B)) {
+		mismatch("HeadMatMul "+a.Form.String(), fmt.Sprintf("%d heads do not fit: %+v", a.Heads, a), a.C, a.A, a.B)
+	}
 }
 
 // Check panics when the rotated columns do not lie within X.
 func (a RopeArgs) Check() {
-	want(a.X.dtype == F32 && a.Dim%2 == 0 && a.Heads > 0 && (a.Heads-1)*a.HeadStride+a.Offset+a.Dim <= a.X.cols &&
-		is(a.Pos, I32, 1, a.X.rows) && a.Table.dtype == F32 && a.Table.cols == a.Dim,
-		"Rope", fmt.Sprintf("%d heads every %d columns, %d columns from %d, do not fit X, Pos and Table",
-			a.Heads, a.HeadStride, a.Dim, a.Offset), a.X, a.Pos, a.Table)
+	if !(a.X.dtype == F32 && a.Dim%2 == 0 && a.Heads > 0 && (a.Heads-1)*a.HeadStride+a.Offset+a.Dim <= a.X.cols &&
+		is(a.Pos, I32, 1, a.X.rows) && a.Table.dtype == F32 && a.Table.cols == a.Dim) {
+		mismatch("Rope", fmt.Sprintf("%d heads every %d columns, %d columns from %d, do not fit X, Pos and Table", a.Heads, a.HeadStride, a.Dim, a.Offset), a.X, a.Pos, a.Table)
+	}
 }
 
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a MLAArgs) Check() {
 	n, h := a.Batch*a.SeqLen, a.Heads
-	want(is(a.Q, F32, n, h*(a.Nope+a.Rope)) && is(a.KV, F32, n, h*(a.Nope+a.V)) && is(a.KR, F32, n, a.Rope) &&
-		is(a.O, F32, n, h*a.V) && is(a.LSE, F32, n, h), "MLA",
-		fmt.Sprintf("%d rows, %d heads of %d+%d (v %d) do not fit", n, h, a.Nope, a.Rope, a.V), a.Q, a.KV, a.KR, a.O, a.LSE)
+	if !(is(a.Q, F32, n, h*(a.Nope+a.Rope)) && is(a.KV, F32, n, h*(a.Nope+a.V)) && is(a.KR, F32, n, a.Rope) &&
+		is(a.O, F32, n, h*a.V) && is(a.LSE, F32, n, h)) {
+		mismatch("MLA", fmt.Sprintf("%d rows, %d heads of %d+%d (v %d) do not fit", n, h, a.Nope, a.Rope, a.V), a.Q, a.KV, a.KR, a.O, a.LSE)
+	}
 }
 
 // Check panics when a gradient does not have its tensor's shape.
 func (g MLAGrads) Check(a MLAArgs) {
 	same := func(x, y Tensor) bool { return is(x, F32, y.rows, y.cols) }
-	want(same(g.DO, a.O) && same(g.DQ, a.Q) && same(g.DKV, a.KV) && same(g.DKR, a.KR), "MLABackward",
-		"gradients must have their tensors' shapes", g.DO, a.O, g.DQ, a.Q, g.DKV, a.KV, g.DKR, a.KR)
+	if !(same(g.DO, a.O) && same(g.DQ, a.Q) && same(g.DKV, a.KV) && same(g.DKR, a.KR)) {
+		mismatch("MLABackward", "gradients must have their tensors' shapes", g.DO, a.O, g.DQ, a.Q, g.DKV, a.KV, g.DKR, a.KR)
+	}
 }
 
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a LatentArgs) Check() {
 	m := a.Q.rows
-	want(is(a.Q, F32, m, a.Heads*(a.Latent+a.Rope)) && is(a.O, F32, m, a.Heads*a.Latent) &&
-		a.Cache.dtype == F32 && a.Cache.cols == a.Latent+a.Rope && a.Start >= 0 && a.Cache.rows >= a.Start+m,
-		"LatentAttention", fmt.Sprintf("%d heads of %d+%d from position %d do not fit", a.Heads, a.Latent, a.Rope, a.Start),
-		a.Q, a.Cache, a.O)
+	if !(is(a.Q, F32, m, a.Heads*(a.Latent+a.Rope)) && is(a.O, F32, m, a.Heads*a.Latent) &&
+		a.Cache.dtype == F32 && a.Cache.cols == a.Latent+a.Rope && a.Start >= 0 && a.Cache.rows >= a.Start+m) {
+		mismatch("LatentAttention", fmt.Sprintf("%d heads of %d+%d from position %d do not fit", a.Heads, a.Latent, a.Rope, a.Start), a.Q, a.Cache, a.O)
+	}
 }
 
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a RouteArgs) Check() {
 	t, e, k := a.Logits.rows, a.Logits.cols, a.TopK
 	g := max(a.Groups, 1)
-	want(k >= 1 && k <= e && e%g == 0 && (g == 1 || a.TopGroups >= 1 && a.TopGroups <= g), "Route",
-		fmt.Sprintf("cannot choose %d experts from %d of %d groups", k, a.TopGroups, g), a.Logits)
-	want(is(a.Logits, F32, t, e) && is(a.Bias, F32, 1, e) && is(a.Scores, F32, t, e) && is(a.Experts, I32, t, k) &&
+	if !(k >= 1 && k <= e && e%g == 0 && (g == 1 || a.TopGroups >= 1 && a.TopGroups <= g)) {
+		mismatch("Route", fmt.Sprintf("cannot choose %d experts from %d of %d groups", k, a.TopGroups, g), a.Logits)
+	}
+	if !(is(a.Logits, F32, t, e) && is(a.Bias, F32, 1, e) && is(a.Scores, F32, t, e) && is(a.Experts, I32, t, k) &&
 		is(a.Weights, F32, t, k) && is(a.Offsets, I32, 1, e+1) && is(a.Token, I32, 1, t*k) && is(a.Slot, I32, t, k) &&
-		is(a.RowW, F32, 1, t*k), "Route", fmt.Sprintf("%d tokens, %d experts, top %d do not fit", t, e, k),
-		a.Logits, a.Bias, a.Scores, a.Experts, a.Weights, a.Offsets, a.Token, a.Slot, a.RowW)
+		is(a.RowW, F32, 1, t*k)) {
+		mismatch("Route", fmt.Sprintf("%d tokens, %d experts, top %d do not fit", t, e, k), a.Logits, a.Bias, a.Scores, a.Experts, a.Weights, a.Offsets, a.Token, a.Slot, a.RowW)
+	}
 }
 
 // Check panics when the tensors do not fit each other.
 func (a RouteBackwardArgs) Check() {
 	t, e, k := a.Logits.rows, a.Logits.cols, a.TopK
-	want(is(a.Scores, F32, t, e) && is(a.Experts, I32, t, k) && is(a.Slot, I32, t, k) && is(a.DRowW, F32, 1, t*k) &&
-		is(a.DLogits, F32, t, e), "RouteBackward", fmt.Sprintf("%d tokens, %d experts, top %d do not fit", t, e, k),
-		a.Scores, a.Experts, a.Slot, a.DRowW, a.DLogits)
-	want(a.AuxAlpha == 0 || a.SeqLen > 0 && t%a.SeqLen == 0, "RouteBackward",
-		fmt.Sprintf("the balance loss needs whole sequences of SeqLen %d", a.SeqLen), a.DLogits)
+	if !(is(a.Scores, F32, t, e) && is(a.Experts, I32, t, k) && is(a.Slot, I32, t, k) && is(a.DRowW, F32, 1, t*k) &&
+		is(a.DLogits, F32, t, e)) {
+		mismatch("RouteBackward", fmt.Sprintf("%d tokens, %d experts, top %d do not fit", t, e, k), a.Scores, a.Experts, a.Slot, a.DRowW, a.DLogits)
+	}
+	if !(a.AuxAlpha == 0 || a.SeqLen > 0 && t%a.SeqLen == 0) {
+		mismatch("RouteBackward", fmt.Sprintf("the balance loss needs whole sequences of SeqLen %d", a.SeqLen), a.DLogits)
+	}
 }
 
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a LogProbArgs) Check() {
 	t, d := a.H.rows, a.H.cols
-	want(a.H.dtype == F32 && floating(a.W) && a.W.cols == d && a.W.rows > 0 && is(a.Targets, I32, 1, t) && is(a.LogP, F32, 1, t) &&
-		(a.Entropy.IsZero() || is(a.Entropy, F32, 1, t)), "LogProb", "H[T,D], W[V,D], Targets, LogP, Entropy[1,T] must fit",
-		a.H, a.W, a.Targets, a.LogP, a.Entropy)
+	if !(a.H.dtype == F32 && floating(a.W) && a.W.cols == d && a.W.rows > 0 && is(a.Targets, I32, 1, t) && is(a.LogP, F32, 1, t) &&
+		(a.Entropy.IsZero() || is(a.Entropy, F32, 1, t))) {
+		mismatch("LogProb", "H[T,D], W[V,D], Targets, LogP, Entropy[1,T] must fit", a.H, a.W, a.Targets, a.LogP, a.Entropy)
+	}
 	for i, id := range a.Targets.RowI32(0) {
 		if int(id) >= a.W.rows {
 			panic(fmt.Sprintf("compute: LogProb: target %d of row %d is outside a vocabulary of %d", id, i, a.W.rows))
@@ -158,14 +175,16 @@ func (a LogProbArgs) Check() {
 func (a LogProbBackwardArgs) Check() {
 	a.LogProbArgs.Check()
 	t, d := a.H.rows, a.H.cols
-	want(is(a.Coef, F32, 1, t) && is(a.DH, F32, t, d) && (a.DW.IsZero() || is(a.DW, F32, a.W.rows, d)), "LogProbBackward",
-		"Coef[1,T], DH[T,D], DW[V,D] must fit", a.Coef, a.DH, a.DW, a.H, a.W)
+	if !(is(a.Coef, F32, 1, t) && is(a.DH, F32, t, d) && (a.DW.IsZero() || is(a.DW, F32, a.W.rows, d))) {
+		mismatch("LogProbBackward", "Coef[1,T], DH[T,D], DW[V,D] must fit", a.Coef, a.DH, a.DW, a.H, a.W)
+	}
 }
 
 // Check panics when the tensors differ in shape.
 func (a AdamWArgs) Check() {
 	r, c := a.P.rows, a.P.cols
-	want(is(a.P, F32, r, c) && is(a.G, F32, r, c) && is(a.M, F32, r, c) && is(a.V, F32, r, c) &&
-		(a.Working.IsZero() || is(a.Working, BF16, r, c)), "AdamW", "P, G, M, V (F32) and Working (BF16) must have one shape",
-		a.P, a.G, a.M, a.V, a.Working)
+	if !(is(a.P, F32, r, c) && is(a.G, F32, r, c) && is(a.M, F32, r, c) && is(a.V, F32, r, c) &&
+		(a.Working.IsZero() || is(a.Working, BF16, r, c))) {
+		mismatch("AdamW", "P, G, M, V (F32) and Working (BF16) must have one shape", a.P, a.G, a.M, a.V, a.Working)
+	}
 }

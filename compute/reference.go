@@ -109,8 +109,9 @@ func sumLanes(x []float32) float32 {
 
 // Upload fills t; see Backend.
 func (*Reference) Upload(t Tensor, src DType, raw []byte) {
-	want(len(raw) == t.Len()*src.Size() && (src == I32) == (t.dtype == I32), "Upload",
-		fmt.Sprintf("%d bytes of %v do not fit", len(raw), src), t)
+	if !(len(raw) == t.Len()*src.Size() && (src == I32) == (t.dtype == I32)) {
+		mismatch("Upload", fmt.Sprintf("%d bytes of %v do not fit", len(raw), src), t)
+	}
 	for r := range t.rows {
 		for c := range t.cols {
 			i := r*t.cols + c
@@ -155,7 +156,9 @@ func (t Tensor) bits(r, c int) uint32 {
 
 // UploadF32 fills t from v, row-major.
 func (*Reference) UploadF32(t Tensor, v []float32) {
-	want(len(v) == t.Len() && floating(t), "UploadF32", fmt.Sprintf("%d values do not fit", len(v)), t)
+	if !(len(v) == t.Len() && floating(t)) {
+		mismatch("UploadF32", fmt.Sprintf("%d values do not fit", len(v)), t)
+	}
 	for r := range t.rows {
 		for c := range t.cols {
 			t.setBits(r, c, F32, math.Float32bits(v[r*t.cols+c]))
@@ -165,7 +168,9 @@ func (*Reference) UploadF32(t Tensor, v []float32) {
 
 // UploadI32 fills t from v, row-major.
 func (*Reference) UploadI32(t Tensor, v []int32) {
-	want(len(v) == t.Len() && t.dtype == I32, "UploadI32", fmt.Sprintf("%d values do not fit", len(v)), t)
+	if !(len(v) == t.Len() && t.dtype == I32) {
+		mismatch("UploadI32", fmt.Sprintf("%d values do not fit", len(v)), t)
+	}
 	for r := range t.rows {
 		copy(t.RowI32(r), v[r*t.cols:])
 	}
@@ -173,7 +178,9 @@ func (*Reference) UploadI32(t Tensor, v []int32) {
 
 // DownloadF32 reads t (F32 or BF16) into dst, row-major.
 func (*Reference) DownloadF32(dst []float32, t Tensor) {
-	want(len(dst) == t.Len() && floating(t), "DownloadF32", fmt.Sprintf("%d values do not fit", len(dst)), t)
+	if !(len(dst) == t.Len() && floating(t)) {
+		mismatch("DownloadF32", fmt.Sprintf("%d values do not fit", len(dst)), t)
+	}
 	for r := range t.rows {
 		t.readRow(dst[r*t.cols:(r+1)*t.cols], r, false)
 	}
@@ -181,7 +188,9 @@ func (*Reference) DownloadF32(dst []float32, t Tensor) {
 
 // DownloadI32 reads t into dst, row-major.
 func (*Reference) DownloadI32(dst []int32, t Tensor) {
-	want(len(dst) == t.Len() && t.dtype == I32, "DownloadI32", fmt.Sprintf("%d values do not fit", len(dst)), t)
+	if !(len(dst) == t.Len() && t.dtype == I32) {
+		mismatch("DownloadI32", fmt.Sprintf("%d values do not fit", len(dst)), t)
+	}
 	for r := range t.rows {
 		copy(dst[r*t.cols:], t.RowI32(r))
 	}
@@ -189,7 +198,9 @@ func (*Reference) DownloadI32(dst []int32, t Tensor) {
 
 // Download reads t's elements as little-endian bytes of its own format.
 func (*Reference) Download(dst []byte, t Tensor) {
-	want(len(dst) == t.Len()*t.dtype.Size(), "Download", fmt.Sprintf("%d bytes do not fit", len(dst)), t)
+	if !(len(dst) == t.Len()*t.dtype.Size()) {
+		mismatch("Download", fmt.Sprintf("%d bytes do not fit", len(dst)), t)
+	}
 	for r := range t.rows {
 		for c := range t.cols {
 			i := r*t.cols + c
@@ -213,8 +224,9 @@ func (*Reference) Zero(t Tensor) {
 
 // Copy is dst = src, rounding F32 to BF16 where the formats differ so.
 func (*Reference) Copy(dst, src Tensor) {
-	want(dst.rows == src.rows && dst.cols == src.cols && (dst.dtype == I32) == (src.dtype == I32), "Copy",
-		"shapes must be equal and formats convertible", dst, src)
+	if !(dst.rows == src.rows && dst.cols == src.cols && (dst.dtype == I32) == (src.dtype == I32)) {
+		mismatch("Copy", "shapes must be equal and formats convertible", dst, src)
+	}
 	for r := range dst.rows {
 		for c := range dst.cols {
 			dst.setBits(r, c, src.dtype, src.bits(r, c))
@@ -224,7 +236,9 @@ func (*Reference) Copy(dst, src Tensor) {
 
 // Add is dst += src.
 func (*Reference) Add(dst, src Tensor) {
-	want(is(src, F32, dst.rows, dst.cols), "Add", "shapes must be equal, both F32", dst, src)
+	if !(is(src, F32, dst.rows, dst.cols)) {
+		mismatch("Add", "shapes must be equal, both F32", dst, src)
+	}
 	for r := range dst.rows {
 		d, s := dst.RowF32(r), src.RowF32(r)
 		for c := range d {

@@ -76,7 +76,9 @@ func (t Tensor) readRow(dst []float32, r int, round bool) {
 func (r *Reference) GroupedMatMul(a GroupedMatMulArgs) {
 	rows, m, _, _ := a.Dims()
 	off := a.Offsets.RowI32(0)
-	want(off[0] == 0 && int(off[a.Experts]) == rows, "GroupedMatMul", "Offsets must run from 0 to the number of rows", a.Offsets, a.A, a.C)
+	if !(off[0] == 0 && int(off[a.Experts]) == rows) {
+		mismatch("GroupedMatMul", "Offsets must run from 0 to the number of rows", a.Offsets, a.A, a.C)
+	}
 	for e := range a.Experts {
 		from, to := int(off[e]), int(off[e+1])
 		if from == to {

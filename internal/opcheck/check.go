@@ -49,6 +49,26 @@ func Bitwise(t *testing.T, a, b compute.Backend) {
 	})
 }
 
+// Layouts sees that it makes no difference to be where its operands lie: views with
+// gaps between their rows give the same bits as tensors without.
+func Layouts(t *testing.T, be compute.Backend) {
+	each(t, func(t *testing.T, p *problem) {
+		if !p.strided {
+			return
+		}
+		apart := p.must(t, be)
+		for _, o := range p.operands {
+			o.left, o.gap = 0, 0
+		}
+		dense := p.must(t, be)
+		for _, o := range p.operands {
+			if err := o.equal(apart[o.name], dense[o.name]); o.out && err != nil {
+				t.Errorf("%s: %s of %s, strided against dense: %v", p.name, o.name, be.Name(), err)
+			}
+		}
+	})
+}
+
 func each(t *testing.T, f func(*testing.T, *problem)) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {

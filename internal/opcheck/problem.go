@@ -1,7 +1,8 @@
 // Package opcheck compares backends of package compute: each operation over swept
 // shapes, ragged ones and strided views among them, against the reference within
-// stated tolerances (Run), one backend against another bit for bit (Bitwise), and
-// rows computed together against rows computed alone (RowsAlone).
+// stated tolerances (Run), one backend against another bit for bit (Bitwise), rows
+// computed together against rows computed alone (RowsAlone), and strided operands
+// against dense ones (Layouts).
 package opcheck
 
 import (
