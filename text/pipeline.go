@@ -3,6 +3,8 @@ package text
 import (
 	"encoding/json"
 	"fmt"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // step is one normaliser, pre-tokeniser, post-processor or decoder of the file; a
@@ -16,6 +18,7 @@ type step struct {
 	Invert         bool   `json:"invert"`
 	AddPrefixSpace bool   `json:"add_prefix_space"`
 	UseRegex       *bool  `json:"use_regex"`
+	EachDigit      bool   `json:"individual_digits"`
 }
 
 // maxSteps bounds how many steps a Sequence may have; published files have up to four.
@@ -72,7 +75,10 @@ func (t *Tokenizer) setNormalizer(raw json.RawMessage) error {
 		return err
 	}
 	for _, s := range list {
-		return unsupported("normalizer", fmt.Sprintf("%q", clip(s.Type)), "built in is: none")
+		if s.Type != "NFC" {
+			return unsupported("normalizer", fmt.Sprintf("%q", clip(s.Type)), "built in are NFC and none")
+		}
+		t.normalize = norm.NFC.String
 	}
 	return nil
 }
@@ -92,9 +98,13 @@ func (t *Tokenizer) setPreTokenizer(raw json.RawMessage) error {
 	}
 	var patterns []string
 	for i, s := range list[:n] {
+		if s.Type == "Digits" && s.EachDigit {
+			patterns = append(patterns, eachDigit)
+			continue
+		}
 		if s.Type != "Split" || s.Behavior != "Isolated" || s.Invert || s.Pattern.Regex == nil {
 			return unsupported(fmt.Sprintf("pre_tokenizer[%d]", i), fmt.Sprintf("%q with behavior %q", clip(s.Type), clip(s.Behavior)),
-				"only isolating Splits by a regex are built")
+				"built in are isolating Splits by a regex, and Digits one by one")
 		}
 		patterns = append(patterns, *s.Pattern.Regex)
 	}
@@ -104,7 +114,3 @@ func (t *Tokenizer) setPreTokenizer(raw json.RawMessage) error {
 	t.pre, err = findPreTokenizer(patterns)
 	return err
 }
-
-// byteLevelRegex stands in the table for the split that ByteLevel does by itself
-// when use_regex is set (GPT-2's).
-const byteLevelRegex = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
