@@ -1,0 +1,370 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+
+	"sonde/text"
+)
+
+// dataset describes the packed data in a run's folder; it is written last, as
+// data/data.json, and makes the preparation valid.
+type dataset struct {
+	Format        int    `json:"format"`
+	Hash          string `json:"hash"` // of the documents and the place of the split
+	Vocab         int    `json:"vocab"`
+	Width         int    `json:"bytes_per_token"`
+	TrainTokens   int64  `json:"train_tokens"`
+	HeldoutTokens int64  `json:"heldout_tokens"`
+	Counts        Counts `json:"counts"`
+}
+
+const dataFormat = 1
+
+const (
+	trainTokensFile   = "train.tokens"
+	heldoutTokensFile = "heldout.tokens"
+	heldoutTextFile   = "heldout.txt"
+)
+
+// tokenizerBytes is how much text of the training side trains the tokenizer.
+const tokenizerBytes = 100 << 20
+
+func dataDir(run string) string { return filepath.Join(run, "data") }
+
+// bytesPerToken of the training side, document marks included.
+func (d *dataset) bytesPerToken() float64 {
+	return float64(d.Counts.TrainBytes) / float64(max(d.TrainTokens, 1))
+}
+
+func readDataset(run string) (*dataset, error) {
+	name := filepath.Join(dataDir(run), "data.json")
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	d := &dataset{}
+	if err := json.Unmarshal(raw, d); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w", name, err)
+	}
+	if d.Format != dataFormat {
+		return nil, fmt.Errorf("%s has format %d, this program knows %d", name, d.Format, dataFormat)
+	}
+	return d, nil
+}
+
+// prepare finds, splits and tokenises the data of a run unless that is done already,
+// and returns the dataset with its tokenizer.
+func prepare(ctx context.Context, o *Options, p *progress) (*dataset, *text.Tokenizer, error) {
+	if d, err := readDataset(o.Out); err == nil {
+		tok, err := readTokenizer(o.Out)
+		return d, tok, err
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, err
+	}
+	if err := os.MkdirAll(dataDir(o.Out), 0o777); err != nil {
+		return nil, nil, fmt.Errorf("the run's folder: %w", err)
+	}
+	c := &corpus{field: o.TextField, piece: o.Piece}
+	var err error
+	if c.sources, err = findSources(o.Data, o.Out, &c.counts); err != nil {
+		return nil, nil, err
+	}
+	if err := c.scan(o.Heldout, o.HeldoutBytes); err != nil {
+		return nil, nil, err
+	}
+	p.note("data       %v", c.counts)
+	p.note("split      %s to learn from, %s held out", size(c.counts.TrainBytes), size(c.counts.HeldoutBytes))
+	tok, err := tokenizerFor(ctx, o, c, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := tokenise(ctx, o.Out, c, tok, o.threads(), p)
+	debug.FreeOSMemory()
+	return d, tok, err
+}
+
+func readTokenizer(run string) (*text.Tokenizer, error) {
+	name := filepath.Join(run, "tokenizer.json")
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("the run's tokenizer: %w", err)
+	}
+	tok, err := text.LoadTokenizer(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return tok, nil
+}
+
+// tokenizerFor trains the tokenizer, or takes the one in the folder when it was made
+// from the same documents for the same size of vocabulary.
+func tokenizerFor(ctx context.Context, o *Options, c *corpus, p *progress) (*text.Tokenizer, error) {
+	key := fmt.Sprintf("%s %d\n", c.hash, o.Vocab)
+	keyFile := filepath.Join(dataDir(o.Out), "tokenizer.key")
+	if raw, err := os.ReadFile(keyFile); err == nil && string(raw) == key {
+		return readTokenizer(o.Out)
+	}
+	c.sample = uint32(buckets * min(1, float64(tokenizerBytes)/float64(c.counts.TrainBytes)))
+	var failed error
+	docs := func(yield func([]byte) bool) {
+		var counts Counts
+		failed = c.each(&counts, func(d *document) error {
+			if c.forTokenizer(d) && !yield(d.text) {
+				return errStop
+			}
+			return nil
+		})
+	}
+	toRead := min(c.counts.TrainBytes, tokenizerBytes)
+	tok, err := text.TrainBPE(ctx, docs, text.TrainOptions{VocabSize: o.Vocab, Threads: o.threads(),
+		Warn: func(m string) { p.note("tokenizer  %s", m) },
+		Progress: func(done, total int64) {
+			if total == 0 {
+				p.share("words", done, toRead)
+			} else {
+				p.share("tokenizer", done, total)
+			}
+		}})
+	if failed != nil && !errors.Is(failed, errStop) {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("training the tokenizer: %w", err)
+	}
+	raw, err := tok.JSON()
+	if err != nil {
+		return nil, fmt.Errorf("training the tokenizer: %w", err)
+	}
+	if err := writeFile(filepath.Join(o.Out, "tokenizer.json"), raw); err != nil {
+		return nil, err
+	}
+	p.note("tokenizer  %d tokens, learned from the training side alone", tok.VocabSize())
+	return tok, writeFile(keyFile, []byte(key))
+}
+
+// errStop ends an iteration early; it is no failure.
+var errStop = errors.New("stop")
+
+// tokenise writes both sides' tokens and the held-out text, then data.json.
+func tokenise(ctx context.Context, run string, c *corpus, tok *text.Tokenizer, threads int, p *progress) (*dataset, error) {
+	d := &dataset{Format: dataFormat, Hash: c.hash, Vocab: tok.VocabSize(), Width: tokenWidth(tok.VocabSize()), Counts: c.counts}
+	dir := dataDir(run)
+	out, err := createPacked(dir, d.Width)
+	if err != nil {
+		return nil, err
+	}
+	defer out.abandon()
+	pipe := newPipeline(ctx, tok, threads)
+	go pipe.read(c)
+	var done int64
+	for job := range pipe.ordered {
+		<-job.ready
+		if job.err == nil {
+			job.err = out.add(job)
+		}
+		if job.err != nil {
+			pipe.stop(job.err)
+			break
+		}
+		done += int64(len(job.text))
+		p.share("tokens", done, c.counts.Bytes)
+		pipe.recycle(job)
+	}
+	if err := pipe.wait(); err != nil {
+		return nil, err
+	}
+	if got := pipe.counts; got.Documents != c.counts.Documents || got.Bytes != c.counts.Bytes {
+		return nil, fmt.Errorf("the data changed while it was read (%d documents, then %d): start again", c.counts.Documents, got.Documents)
+	}
+	if err := out.close(); err != nil {
+		return nil, err
+	}
+	d.TrainTokens, d.HeldoutTokens = out.train.n, out.heldout.n
+	p.note("tokens     %d to learn from (%.2f bytes each), %d held out", d.TrainTokens, d.bytesPerToken(), d.HeldoutTokens)
+	return d, writeJSON(filepath.Join(dir, "data.json"), d)
+}
+
+// packed is the three files that tokenise writes.
+type packed struct {
+	train, heldout *tokenWriter
+	text           *os.File
+}
+
+func createPacked(dir string, width int) (*packed, error) {
+	p := &packed{}
+	var err error
+	if p.train, err = createTokens(filepath.Join(dir, trainTokensFile), width); err != nil {
+		return nil, err
+	}
+	if p.heldout, err = createTokens(filepath.Join(dir, heldoutTokensFile), width); err == nil {
+		p.text, err = os.Create(filepath.Join(dir, heldoutTextFile))
+	}
+	if err != nil {
+		p.abandon()
+		return nil, fmt.Errorf("writing tokens: %w", err)
+	}
+	return p, nil
+}
+
+func (p *packed) add(j *job) error {
+	if !j.held {
+		return p.train.append(j.ids)
+	}
+	if _, err := p.text.Write(j.text); err != nil {
+		return fmt.Errorf("writing the held-out text: %w", err)
+	}
+	return p.heldout.append(j.ids)
+}
+
+func (p *packed) close() error {
+	err := errors.Join(p.train.close(), p.heldout.close(), p.text.Sync(), p.text.Close())
+	if err != nil {
+		return fmt.Errorf("writing the packed data: %w", err)
+	}
+	return nil
+}
+
+// abandon closes what is open; after close it does nothing.
+func (p *packed) abandon() {
+	for _, w := range []*tokenWriter{p.train, p.heldout} {
+		if w != nil {
+			w.f.Close()
+		}
+	}
+	if p.text != nil {
+		p.text.Close()
+	}
+}
+
+// job is one document on its way through the pipeline.
+type job struct {
+	text  []byte
+	held  bool
+	ids   []int32
+	slots int
+	ready chan struct{}
+	err   error
+}
+
+// pipeline reads documents in order, encodes them on several threads, and hands them
+// on in order. The text in flight is bounded.
+type pipeline struct {
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	tok     *text.Tokenizer
+	work    chan *job
+	ordered chan *job
+	slots   chan struct{} // one for each slotBytes in flight
+	free    chan *job
+	workers sync.WaitGroup
+	readErr error
+	counts  Counts
+}
+
+const (
+	slotBytes  = 64 << 10
+	totalSlots = 128 // 8 MiB of text in flight
+)
+
+func newPipeline(ctx context.Context, tok *text.Tokenizer, threads int) *pipeline {
+	p := &pipeline{tok: tok, work: make(chan *job, totalSlots), ordered: make(chan *job, totalSlots),
+		slots: make(chan struct{}, totalSlots), free: make(chan *job, totalSlots)}
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	for range max(threads, 1) {
+		p.workers.Go(p.encode)
+	}
+	return p
+}
+
+// read feeds the pipeline; it runs in a goroutine of its own.
+func (p *pipeline) read(c *corpus) {
+	defer close(p.ordered)
+	defer close(p.work)
+	defer func() {
+		if r := recover(); r != nil {
+			p.readErr = fmt.Errorf("reading the data: %v", r)
+		}
+	}()
+	p.readErr = c.each(&p.counts, func(d *document) error {
+		j := p.next(min(1+len(d.text)/slotBytes, totalSlots))
+		if j == nil {
+			return context.Cause(p.ctx)
+		}
+		j.text, j.held, j.err = append(j.text[:0], d.text...), c.held(d), nil
+		p.work <- j
+		p.ordered <- j
+		return nil
+	})
+}
+
+// next waits for room for a job; nil when the pipeline was stopped.
+func (p *pipeline) next(slots int) *job {
+	for range slots {
+		select {
+		case p.slots <- struct{}{}:
+		case <-p.ctx.Done():
+			return nil
+		}
+	}
+	select {
+	case j := <-p.free:
+		j.slots = slots
+		return j
+	default:
+		return &job{slots: slots, ready: make(chan struct{}, 1)}
+	}
+}
+
+func (p *pipeline) encode() {
+	for j := range p.work {
+		p.encodeOne(j)
+		j.ready <- struct{}{}
+	}
+}
+
+func (p *pipeline) encodeOne(j *job) {
+	defer func() {
+		if r := recover(); r != nil {
+			j.err = fmt.Errorf("encoding a document: %v", r)
+		}
+	}()
+	j.ids = append(j.ids[:0], p.tok.BOS())
+	j.ids = p.tok.AppendEncode(j.ids, string(j.text))
+	j.ids = append(j.ids, p.tok.EOS())
+}
+
+func (p *pipeline) recycle(j *job) {
+	for range j.slots {
+		<-p.slots
+	}
+	if j.slots > 4 {
+		return // a long document's buffers are not kept
+	}
+	select {
+	case p.free <- j:
+	default:
+	}
+}
+
+func (p *pipeline) stop(err error) { p.cancel(err) }
+
+// wait ends the pipeline and returns its first error.
+func (p *pipeline) wait() error {
+	stopped := context.Cause(p.ctx)
+	p.cancel(nil)
+	for j := range p.ordered { // what was in flight when it was stopped
+		<-j.ready
+	}
+	p.workers.Wait()
+	if stopped != nil {
+		return stopped
+	}
+	return p.readErr
+}

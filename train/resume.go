@@ -1,0 +1,235 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"sonde/checkpoint"
+	"sonde/model/deepseek"
+	"sonde/nn"
+	"sonde/text"
+)
+
+// stateValues is the small rest of a training state.
+type stateValues struct {
+	Steps   int     `json:"steps"`   // of the whole run
+	Seconds float64 `json:"seconds"` // trained so far
+	Data    string  `json:"data"`    // hash of the documents
+	Compute string  `json:"compute"`
+}
+
+// stateParams lists the masters, and both moments under names of their own.
+func (w *weights) stateParams() (masters, moments []nn.Param) {
+	masters = slices.DeleteFunc(w.master.Params(), func(p nn.Param) bool { return p.Shared })
+	for prefix, twin := range map[string]*deepseek.Model{"m.": w.m, "v.": w.v} {
+		for _, p := range twin.Params() {
+			if !p.Shared && !p.Buffer {
+				p.Name = prefix + p.Name
+				moments = append(moments, p)
+			}
+		}
+	}
+	slices.SortFunc(moments, func(a, b nn.Param) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return masters, moments
+}
+
+// save commits the state and then the model's folder, as of the step just done. The
+// log is made durable first: it is never older than a state.
+func (r *run) save() error {
+	if err := r.log.sync(); err != nil {
+		return err
+	}
+	values, err := json.Marshal(stateValues{r.sched.steps, r.seconds, r.data.Hash, r.o.Compute})
+	if err != nil {
+		return err
+	}
+	r.w.keepBiases()
+	masters, moments := r.w.stateParams()
+	s := checkpoint.State{Weights: masters, Moments: moments, Values: values, Backend: r.c.Backend}
+	if err := checkpoint.SaveState(r.o.Out, r.step, s); err != nil {
+		return err
+	}
+	r.saved = r.step
+	r.lastGood = fmt.Sprintf("that of step %d in %s", r.step, r.o.Out)
+	if err := checkpoint.SaveHF(r.o.Out, r.hf, r.w.model.Params(), r.c.Backend, 0); err != nil {
+		return err
+	}
+	return checkpoint.Prune(r.o.Out, r.o.Keep)
+}
+
+// restore loads the newest whole state, or leaves the run at step 0, and opens the logs
+// as of that step.
+func (r *run) restore() error {
+	s, err := checkpoint.LoadLatest(r.o.Out)
+	if errors.Is(err, checkpoint.ErrNoState) {
+		return r.openLogs()
+	}
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for _, d := range s.Damaged {
+		r.p.note("warning    a newer checkpoint is damaged and passed over: %v", d)
+	}
+	var v stateValues
+	if err := json.Unmarshal(s.Values, &v); err != nil {
+		return fmt.Errorf("%s: its values are damaged: %w", s.Dir, err)
+	}
+	if v.Steps != r.sched.steps || v.Data != r.data.Hash || v.Compute != r.o.Compute {
+		return fmt.Errorf("%s belongs to another run (%d steps on data %.12s in %s, this one has %d steps on data %.12s in %s): move that folder away to begin this run anew",
+			s.Dir, v.Steps, v.Data, v.Compute, r.sched.steps, r.data.Hash, r.o.Compute)
+	}
+	masters, moments := r.w.stateParams()
+	if err := s.Load(masters, moments, r.c.Backend); err != nil {
+		return err
+	}
+	r.w.refresh()
+	r.step, r.saved, r.seconds = s.Step, s.Step, v.Seconds
+	r.lastGood = fmt.Sprintf("that of step %d in %s", r.step, r.o.Out)
+	if s.Kernels != r.c.Backend.Name() {
+		r.p.note("note       the run was computed by %s kernels, it goes on with %s", s.Kernels, r.c.Backend.Name())
+	}
+	r.p.note("resume     from step %d of %d", r.step, r.sched.steps)
+	return r.openLogs()
+}
+
+func (r *run) openLogs() error {
+	var err error
+	r.log, err = openLog(r.o.Out, r.step, func(l Line) {
+		r.spikes.add(l.Loss)
+		r.remember(l)
+	})
+	if err != nil {
+		return err
+	}
+	r.events, err = createEvents(r.o.Out, r.step)
+	return err
+}
+
+// fixSteps decides once how many steps the run has, and stores it.
+func (r *run) fixSteps(ctx context.Context, started time.Time) error {
+	if r.file.TotalSteps == 0 {
+		n, err := r.countSteps(ctx, started)
+		if err != nil {
+			return err
+		}
+		r.file.TotalSteps = n
+		if err := r.file.write(r.cfg); err != nil {
+			return err
+		}
+	}
+	r.sched = newSchedule(r.o, r.file.TotalSteps)
+	epochs := float64(r.sched.sequences(r.sched.steps)) / float64(r.sampler.windows)
+	r.p.note("plan       %d steps, %d tokens (%.2f times the training side)", r.sched.steps, r.sched.tokens(r.sched.steps), epochs)
+	return nil
+}
+
+func (r *run) countSteps(ctx context.Context, started time.Time) (int, error) {
+	switch {
+	case r.o.Steps > 0:
+		return r.o.Steps, nil
+	case r.o.Tokens > 0:
+		return stepsForTokens(r.o, r.o.Tokens)
+	}
+	r.p.show("measuring  the time of a step", true)
+	m, err := r.measure(ctx)
+	if err != nil {
+		return 0, err
+	}
+	// What the preparation took, what looking at the held-out text will take, and
+	// a twentieth for checkpoints and samples are not there for training, which gets
+	// half of the time in any case.
+	all := 60 * r.o.Minutes
+	looks := 1 + float64(20)/evalShare
+	left := 0.95*all - time.Since(started).Seconds() - m.look*float64(r.eval.passes())*looks
+	return stepsForTime(r.o, max(left, all/2), m.pass, m.update), nil
+}
+
+// timings are seconds of one pass, one optimiser step, and one pass over held-out text.
+type timings struct{ pass, update, look float64 }
+
+// measure times passes over the first batches. It leaves no trace: the weights are
+// drawn anew and the moments cleared.
+func (r *run) measure(ctx context.Context) (timings, error) {
+	r.sched = newSchedule(r.o, maxSteps/2)
+	o := deepseek.StepOptions{MTPLambda: float32(*r.o.MTPLambda), AuxAlpha: float32(*r.o.Alpha), Scale: 1, Recompute: r.o.Recompute}
+	var passes, updates, looks []float64
+	begun := time.Now()
+	for i := 0; i < 4 || (i < 12 && time.Since(begun) < 3*time.Second); i++ {
+		if err := ctx.Err(); err != nil {
+			return timings{}, err
+		}
+		b, err := r.batch(i, 0)
+		if err != nil {
+			return timings{}, err
+		}
+		t := time.Now()
+		r.w.model.LossAndGrad(r.act, b, r.w.grads, o)
+		passes = append(passes, time.Since(t).Seconds())
+		t = time.Now()
+		r.w.gradNorm()
+		r.w.update(1, 0, 0, 1)
+		updates = append(updates, time.Since(t).Seconds())
+		t = time.Now()
+		r.w.model.Loss(r.act, deepseek.Batch{Seqs: b.Seqs, SeqLen: b.SeqLen, Tokens: b.Tokens, Targets: b.Targets[:1]}, deepseek.StepOptions{Scale: 1})
+		looks = append(looks, time.Since(t).Seconds())
+	}
+	r.w.init(r.o.Seed)
+	r.w.forget()
+	return timings{median(passes[1:]), median(updates[1:]), median(looks[1:])}, nil
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// forget clears gradients and moments.
+func (w *weights) forget() {
+	w.zeroGrads()
+	for i := range w.mBlocks {
+		w.be.Zero(w.mBlocks[i].T)
+		w.be.Zero(w.vBlocks[i].T)
+	}
+}
+
+// folderFiles are the small files of the model's folder.
+func folderFiles(cfg *deepseek.Config, tok *text.Tokenizer) (checkpoint.HF, error) {
+	var hf checkpoint.HF
+	var err error
+	if hf.ConfigJSON, err = cfg.MarshalJSON(); err != nil {
+		return hf, fmt.Errorf("the model's config: %w", err)
+	}
+	if hf.TokenizerJSON, err = tok.JSON(); err != nil {
+		return hf, fmt.Errorf("the tokenizer: %w", err)
+	}
+	marks := map[string]any{"bos_token": tok.Token(tok.BOS()), "eos_token": tok.Token(tok.EOS())}
+	if hf.TokenizerConfigJSON, err = json.MarshalIndent(map[string]any{
+		"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true, "add_eos_token": false,
+		"bos_token": marks["bos_token"], "eos_token": marks["eos_token"], "pad_token": marks["eos_token"],
+		"clean_up_tokenization_spaces": false, "model_max_length": cfg.MaxPositionEmbedding}, "", "  "); err != nil {
+		return hf, err
+	}
+	hf.GenerationConfigJSON, err = json.MarshalIndent(map[string]any{
+		"bos_token_id": tok.BOS(), "eos_token_id": tok.EOS(), "do_sample": true, "temperature": 0.8, "top_p": 0.95}, "", "  ")
+	return hf, err
+}
+
+// discard removes what a run that could not begin has left, so that the corrected
+// command is not refused.
+func discard(run string) {
+	os.RemoveAll(dataDir(run))
+	os.Remove(filepath.Join(run, "tokenizer.json"))
+	os.Remove(runPath(run))
+}
