@@ -31,7 +31,7 @@ func ids(ar *compute.Arena, n, limit int) compute.Tensor {
 }
 
 func BenchmarkLogProb(b *testing.B) {
-	for _, s := range [][3]int{{2048, 128, 4096}, {2048, 384, 8192}} { // tokens, width, vocabulary
+	for _, s := range [][3]int{{512, 128, 4096}, {512, 384, 8192}} { // tokens, width, vocabulary
 		for _, dt := range []compute.DType{compute.F32, compute.BF16} {
 			for _, grads := range []bool{false, true} {
 				b.Run(fmt.Sprintf("%v/T%d/D%d/V%d/gradients=%v", dt, s[0], s[1], s[2], grads), func(b *testing.B) {
@@ -56,7 +56,7 @@ func BenchmarkLogProb(b *testing.B) {
 }
 
 // attentionShapes are batch, length, heads, nope, rope, v of small models.
-var attentionShapes = [][6]int{{8, 256, 4, 32, 16, 32}, {4, 512, 6, 64, 32, 64}, {1, 2048, 6, 64, 32, 64}}
+var attentionShapes = [][6]int{{4, 256, 4, 32, 16, 32}, {1, 512, 6, 64, 32, 64}, {1, 2048, 2, 64, 32, 64}}
 
 func BenchmarkMLA(b *testing.B) {
 	for _, s := range attentionShapes {
