@@ -53,6 +53,9 @@ func Open(path string) (*Folder, error) {
 	if f.Config == nil {
 		return nil, &FormatError{Path: path, Problem: "has no config.json", Try: hintNoModel(path), Err: os.ErrNotExist}
 	}
+	if f.weights.block, err = readBlock(filepath.Join(path, "config.json"), f.Config); err != nil {
+		return nil, err
+	}
 	if err := f.openWeights(); err != nil {
 		f.Close()
 		return nil, err
@@ -143,6 +146,7 @@ func (f *Folder) Close() error { return f.weights.close() }
 // tensorSet is one or several files whose tensors have distinct names.
 type tensorSet struct {
 	path  string
+	block [2]int // of FP8 weights
 	files []*File
 	where map[string]place
 }

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -18,9 +19,32 @@ import (
 // scaleSuffix follows the name of an FP8 weight: the factors of its blocks.
 const scaleSuffix = "_scale_inv"
 
-// scaleBlock is the side of the square of FP8 weights that share a factor (V3
-// report, 3.3.2).
-const scaleBlock = 128
+// fp8Block is the block of FP8 weights, rows by columns, that shares a factor where
+// the config does not say otherwise (V3 report, 3.3.2).
+var fp8Block = [2]int{128, 128}
+
+// readBlock finds the block in a config.json. A block of zero rows would divide by
+// zero later.
+func readBlock(path string, config []byte) ([2]int, error) {
+	var c struct {
+		Quantization struct {
+			Block []int `json:"weight_block_size"`
+		} `json:"quantization_config"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return fp8Block, &FormatError{Path: path, Problem: "is not a config", Try: "fetch it again", Err: err}
+	}
+	b := c.Quantization.Block
+	if b == nil {
+		return fp8Block, nil
+	}
+	const most = 1 << 20
+	if len(b) != 2 || b[0] < 1 || b[1] < 1 || b[0] > most || b[1] > most {
+		return fp8Block, &FormatError{Path: path, Problem: fmt.Sprintf("quantization_config.weight_block_size is %v, expected two positive numbers", b),
+			Try: "fetch it again"}
+	}
+	return [2]int(b), nil
+}
 
 const tryLoad = "the config must be the one the weights were saved with"
 
@@ -41,7 +65,7 @@ func (s *tensorSet) load(params []nn.Param, be compute.Backend, exact bool) erro
 		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Tensor, b.Tensor) })
 		return &LoadError{Path: s.path, Problems: problems, Try: tryLoad}
 	}
-	l := loader{be: be, raw: make([]byte, pieceBytes)}
+	l := loader{be: be, block: s.block, raw: make([]byte, pieceBytes)}
 	for i, p := range params {
 		var err error
 		switch first := holder(params, i); {
@@ -138,12 +162,12 @@ func fits(x Info, p nn.Param, exact bool) bool {
 	return x.DType.IsFP8() && len(x.Shape) == 2
 }
 
-// matchScale finds the factors of an FP8 weight [N, K]: F32 or BF16, [ceil(N/128),
-// ceil(K/128)].
+// matchScale finds the factors of an FP8 weight [N, K]: F32 or BF16, one per
+// block, ragged blocks at the edges included.
 func (s *tensorSet) matchScale(weight place, used map[string]bool) (place, *Problem) {
 	name := weight.info.Name + scaleSuffix
-	shape := []int{ceilDiv(weight.info.Shape[0], scaleBlock), ceilDiv(weight.info.Shape[1], scaleBlock)}
-	want := fmt.Sprintf("F32 %v, a factor per %dx%d block of the FP8 weight", shape, scaleBlock, scaleBlock)
+	shape := []int{ceilDiv(weight.info.Shape[0], s.block[0]), ceilDiv(weight.info.Shape[1], s.block[1])}
+	want := fmt.Sprintf("F32 %v, a factor per %dx%d block of the FP8 weight", shape, s.block[0], s.block[1])
 	at, ok := s.where[name]
 	if !ok {
 		return place{}, &Problem{weight.file.path, name, want, ""}
@@ -157,9 +181,10 @@ func (s *tensorSet) matchScale(weight place, used map[string]bool) (place, *Prob
 
 // loader moves tensors from files into a device's memory, a piece at a time.
 type loader struct {
-	be   compute.Backend
-	raw  []byte    // a piece as it is in the file
-	wide []float32 // a piece converted, where the backend cannot do it
+	be    compute.Backend
+	block [2]int    // of FP8 weights
+	raw   []byte    // a piece as it is in the file
+	wide  []float32 // a piece converted, where the backend cannot do it
 }
 
 func (l *loader) load(t compute.Tensor, src source) error {
@@ -189,7 +214,7 @@ func (l *loader) load(t compute.Tensor, src source) error {
 		wide := l.wide[:n]
 		widen(wide, x.DType, raw)
 		if scales != nil {
-			applyScales(wide, p, t.NumCols(), scales)
+			applyScales(wide, p, t.NumCols(), scales, l.block)
 		}
 		l.be.UploadF32(p.view, wide)
 		return nil
@@ -266,17 +291,18 @@ func widen(dst []float32, d DType, raw []byte) {
 	}
 }
 
-// applyScales multiplies a piece by its blocks' factors: w = q * scale_inv[n/128][k/128].
-func applyScales(dst []float32, p piece, cols int, scales []float32) {
-	perRow := ceilDiv(cols, scaleBlock)
+// applyScales multiplies a piece by its blocks' factors: w[n][k] = q[n][k] *
+// scale_inv[n/block][k/block].
+func applyScales(dst []float32, p piece, cols int, scales []float32, block [2]int) {
+	perRow := ceilDiv(cols, block[1])
 	width := p.view.NumCols()
 	for r := range p.view.NumRows() {
-		row := scales[(p.row+r)/scaleBlock*perRow:][:perRow]
+		row := scales[(p.row+r)/block[0]*perRow:][:perRow]
 		line := dst[r*width : (r+1)*width]
 		for k := 0; k < width; {
-			block := (p.col + k) / scaleBlock
-			end := min(width, (block+1)*scaleBlock-p.col)
-			for s := row[block]; k < end; k++ {
+			b := (p.col + k) / block[1]
+			end := min(width, (b+1)*block[1]-p.col)
+			for s := row[b]; k < end; k++ {
 				line[k] *= s
 			}
 		}

@@ -19,7 +19,7 @@ func loadBytes(t *testing.T, raw []byte, m maker, params []nn.Param) error {
 	t.Helper()
 	f, err := openBytes(raw)
 	must(t, err)
-	set := tensorSet{path: "x"}
+	set := tensorSet{path: "x", block: fp8Block}
 	must(t, set.add(f, nil))
 	return set.load(params, m.be, false)
 }
@@ -206,6 +206,35 @@ func TestLoadRefusesWrongScales(t *testing.T) {
 		err := loadBytes(t, raw, m, list(m.param("w", compute.F32, 129, 1)))
 		if err == nil || !strings.Contains(err.Error(), "expected F32 [2 1]") {
 			t.Errorf("%s %s: %v", c.dt, c.shape, err)
+		}
+	}
+}
+
+// TestFP8Blocks reads weights whose config names another block.
+func TestFP8Blocks(t *testing.T) {
+	m := newMaker(t)
+	p := m.param("w", compute.F32, 5, 7)
+	data := make([]byte, 35+4*2*3)
+	for i := range 35 {
+		data[i] = 0x38 // 1.0
+	}
+	for i := range 6 {
+		binary.LittleEndian.PutUint32(data[35+4*i:], math.Float32bits(float32(i+1)))
+	}
+	dir := t.TempDir()
+	put(t, dir, "config.json", []byte(`{"quantization_config":{"weight_block_size":[4,3]}}`))
+	put(t, dir, singleName, rawFile(`{`+entry("w", F8E4M3, "[5,7]", 0, 35)+`,`+entry("w_scale_inv", F32, "[2,3]", 35, 59)+`}`, data))
+	f, err := Open(dir)
+	must(t, err)
+	defer f.Close()
+	must(t, f.Load(list(p), m.be))
+	if got := fmt.Sprint(floats(m, p)[21:]); got != "[1 1 1 2 2 2 3 4 4 4 5 5 5 6]" {
+		t.Error(got)
+	}
+	for _, block := range []string{"[0,128]", "[128,-1]", "[128]", "[128,128,1]", `"x"`, "[1e99,1]"} {
+		put(t, dir, "config.json", []byte(`{"quantization_config":{"weight_block_size":`+block+`}}`))
+		if _, err := Open(dir); !isFormatError(err) {
+			t.Errorf("a block of %s: %v", block, err)
 		}
 	}
 }
