@@ -44,6 +44,9 @@ func TestMLAAgainstFloat64(t *testing.T) {
 	} {
 		n := a.Batch * a.SeqLen
 		q, kv, kr := randoms(rng, n*a.Heads*(a.Nope+a.Rope), 1), randoms(rng, n*a.Heads*(a.Nope+a.V), 1), randoms(rng, n*a.Rope, 1)
+		for i := range kr { // later keys weigh more: each block moves the softmax
+			kr[i] = float64(float32(kr[i] * (1 + float64(i/a.Rope)/16)))
+		}
 		do := randoms(rng, n*a.Heads*a.V, 1)
 		w := func(v []float32) compute.Tensor { return compute.Wrap(v, n, len(v)/n) }
 		a.Q, a.KV, a.KR = w(f32(q)), w(f32(kv)), w(f32(kr))
