@@ -138,9 +138,10 @@ func (e *Engine) Admit(ctx context.Context) (*Ticket, error) {
 // Release gives the place to the next.
 func (t *Ticket) Release() { <-t.e.slots }
 
-// use runs f while nobody else uses the model. Waiters get their turn in order. Out
+// Use runs f while nobody else uses the model: not a sequence under way, nor another
+// caller. Waiters get their turn in order. Out
 // of memory becomes an error.
-func (e *Engine) use(ctx context.Context, f func() error) (err error) {
+func (e *Engine) Use(ctx context.Context, f func() error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

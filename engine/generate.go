@@ -127,7 +127,7 @@ func (g *generation) open(ctx context.Context, prompt []int32, maxLen int) error
 
 // begin makes the empty sequence.
 func (g *generation) begin(ctx context.Context, maxLen int) error {
-	return g.e.use(ctx, func() error {
+	return g.e.Use(ctx, func() error {
 		g.seq = g.e.model.NewSequence(maxLen)
 		return nil
 	})
@@ -135,7 +135,7 @@ func (g *generation) begin(ctx context.Context, maxLen int) error {
 
 // extend appends ids and keeps the logits after them.
 func (g *generation) extend(ctx context.Context, ids []int32) error {
-	return g.e.use(ctx, func() error {
+	return g.e.Use(ctx, func() error {
 		logits, err := g.seq.Extend(ids)
 		g.logits = append(g.logits[:0], logits...)
 		return err

@@ -19,7 +19,7 @@ func (t *Ticket) Score(ctx context.Context, ids []int32, top int) ([]TokenLogPro
 	out := make([]TokenLogProb, 0, len(ids)-1)
 	for at := 0; at < len(ids)-1; at += scorePiece {
 		piece := ids[at:min(at+scorePiece, len(ids)-1)]
-		err := t.e.use(ctx, func() error {
+		err := t.e.Use(ctx, func() error {
 			logits, err := g.seq.ExtendAll(piece)
 			if err != nil {
 				return err

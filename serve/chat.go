@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"sonde/engine"
+	"sonde/text"
 )
 
 // chatRequest is the body of POST /v1/chat/completions.
@@ -57,11 +58,11 @@ func (c *textContent) UnmarshalJSON(raw []byte) error {
 }
 
 // conversation checks the messages' roles.
-func (q *chatRequest) conversation() ([]Message, error) {
+func (q *chatRequest) conversation() ([]text.Message, error) {
 	if len(q.Messages) == 0 {
 		return nil, invalid("messages", "messages must hold at least one message")
 	}
-	var out []Message
+	var out []text.Message
 	for i, m := range q.Messages {
 		role := m.Role
 		switch role {
@@ -75,7 +76,7 @@ func (q *chatRequest) conversation() ([]Message, error) {
 			return nil, fail(http.StatusBadRequest, "invalid_request_error", "messages", "unsupported_parameter",
 				fmt.Sprintf("messages[%d] has tool_calls, which this server does not support", i))
 		}
-		out = append(out, Message{Role: role, Content: string(m.Content)})
+		out = append(out, text.Message{Role: role, Content: string(m.Content)})
 	}
 	return out, nil
 }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"sonde/engine"
+	chat "sonde/text"
 )
 
 const (
@@ -46,7 +47,7 @@ func (m *fakeModel) Prompt(text string) ([]int32, int) {
 	return out, 1
 }
 
-func (m *fakeModel) ChatPrompt(messages []Message) ([]int32, []int32, error) {
+func (m *fakeModel) ChatPrompt(messages []chat.Message) ([]int32, []int32, error) {
 	var b strings.Builder
 	for _, msg := range messages {
 		if msg.Content == "refuse" {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sonde/engine"
+	"sonde/text"
 )
 
 // Model is what the server needs of a model; *sonde.Model is one.
@@ -29,7 +30,7 @@ type Model interface {
 	Prompt(text string) (ids []int32, begin int)
 	// ChatPrompt is a conversation's tokens, ready for the assistant's answer, and
 	// the tokens beside the end-of-text one that end it.
-	ChatPrompt(messages []Message) (ids, stops []int32, err error)
+	ChatPrompt(messages []text.Message) (ids, stops []int32, err error)
 	// Decode is the text of tokens.
 	Decode(ids []int32) string
 }

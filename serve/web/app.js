@@ -240,6 +240,7 @@ for (const name of ["chat", "completion"]) {
   });
 }
 $("key").addEventListener("change", listModels);
+$("settings-form").addEventListener("submit", (e) => e.preventDefault());
 if (matchMedia("(max-width: 48rem)").matches) $("settings").open = false;
 if (location.hash === "#completion") show("completion");
 listModels();

@@ -1,0 +1,274 @@
+package sonde
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"sonde/compute"
+	"sonde/engine"
+	"sonde/internal/tiny"
+	"sonde/model/deepseek"
+)
+
+func openTiny(t *testing.T, o Options) *Model {
+	t.Helper()
+	m, err := Open(tiny.Folder(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// all joins what a generation yields.
+func all(t *testing.T, seq func(func(string, error) bool)) string {
+	t.Helper()
+	var b strings.Builder
+	for piece, err := range seq {
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString(piece)
+	}
+	return b.String()
+}
+
+func TestGenerate(t *testing.T) {
+	ctx := t.Context()
+	o := GenerateOptions{Temperature: 1, Seed: 3, MaxTokens: 24}
+	var texts []string
+	for _, opt := range []Options{{Threads: 1}, {Threads: 2, Limits: engine.Limits{Piece: 1}}, {Limits: engine.Limits{Piece: 5}}} {
+		m := openTiny(t, opt)
+		texts = append(texts, all(t, m.Generate(ctx, "func Reverse(s string) ", o)))
+	}
+	if texts[0] == "" || texts[0] != texts[1] || texts[0] != texts[2] {
+		t.Errorf("threads or pieces changed the text: %q", texts)
+	}
+	m := openTiny(t, Options{})
+	n := 0
+	for range m.Generate(ctx, "func", o) {
+		if n++; n == 3 {
+			break // frees the sequence
+		}
+	}
+	if a, _ := m.Engine().Load(); a != 0 || n != 3 {
+		t.Errorf("%d sequences after leaving the loop at %d", a, n)
+	}
+	cut, stop := context.WithCancel(ctx)
+	stop()
+	for _, err := range m.Generate(cut, "func", o) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	}
+}
+
+func TestChat(t *testing.T) {
+	o := GenerateOptions{MaxTokens: 8}
+	talk := []Message{{Role: "user", Content: "func"}, {Role: "assistant", Content: "Reverse"}, {Role: "user", Content: "again"}}
+	m := openTiny(t, Options{})
+	plain := all(t, m.Chat(t.Context(), talk, o))
+	if want := all(t, m.Generate(t.Context(), "func\nReverse\nagain\n", o)); plain != want {
+		t.Errorf("the plain template joins the turns by line breaks: %q, want %q", plain, want)
+	}
+	v3 := openTiny(t, Options{ChatTemplate: "deepseek-v3"})
+	ids, stops, err := v3.ChatPrompt(talk)
+	user, _ := v3.Tokenizer().ID(userToken)
+	if err != nil || len(stops) != 1 || stops[0] != user || ids[1] != user {
+		t.Errorf("%v, %v, %v", ids, stops, err)
+	}
+	for _, err := range m.Chat(t.Context(), []Message{{Role: "wizard"}}, o) {
+		if err == nil {
+			t.Error("a wizard spoke")
+		}
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	m := openTiny(t, Options{})
+	o := GenerateOptions{MaxTokens: 10}
+	prompts := []string{"func", "runes", "return", "// Reverse"}
+	want := map[string]string{}
+	for _, p := range prompts {
+		want[p] = all(t, m.Generate(t.Context(), p, o))
+	}
+	wantP, err := m.Perplexity(t.Context(), tiny.Text, PerplexityOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for _, p := range prompts {
+		wg.Go(func() {
+			if got := all(t, m.Generate(t.Context(), p, o)); got != want[p] {
+				t.Errorf("%q: %q beside others, %q alone", p, got, want[p])
+			}
+		})
+	}
+	wg.Go(func() {
+		if got, err := m.Perplexity(t.Context(), tiny.Text, PerplexityOptions{}); err != nil || got != wantP {
+			t.Errorf("%v, %v; alone %v", got, err, wantP)
+		}
+	})
+	wg.Wait()
+}
+
+func TestPerplexity(t *testing.T) {
+	m := openTiny(t, Options{})
+	ids := m.Tokenizer().Encode(tiny.Text)
+	got, err := m.Perplexity(t.Context(), tiny.Text, PerplexityOptions{Window: 40, CountFrom: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// By hand: the logits of a fresh sequence per window, softmax in float64.
+	nats, tokens, bytes := 0.0, 0, 0
+	for at := 0; at+40 < len(ids); at += 40 {
+		seq := m.Network().NewState(40)
+		logits, err := m.Network().ExtendAll(seq, ids[at:at+40])
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq.Close()
+		for i := 20; i < 40; i++ {
+			row, sum := logits[i*tiny.Vocab:(i+1)*tiny.Vocab], 0.0
+			for _, l := range row {
+				sum += math.Exp(float64(l))
+			}
+			next := ids[at+i+1]
+			nats += math.Log(sum) - float64(row[next])
+			tokens++
+			bytes += len(m.Tokenizer().DecodeBytes([]int32{next}))
+		}
+	}
+	want := nats / float64(tokens)
+	if got.Tokens != tokens || math.Abs(got.NatsPerToken-want) > 1e-4 ||
+		math.Abs(got.Perplexity-math.Exp(want)) > 1e-2 || math.Abs(got.BitsPerByte-nats/math.Ln2/float64(bytes)) > 1e-4 {
+		t.Errorf("%+v; by hand %d tokens, %v nats per token, %v bits per byte", got, tokens, want, nats/math.Ln2/float64(bytes))
+	}
+	whole, err := m.Perplexity(t.Context(), tiny.Text, PerplexityOptions{BOS: true})
+	if err != nil || whole.Tokens != len(ids) {
+		t.Errorf("after BOS every token counts: %d of %d, %v", whole.Tokens, len(ids), err)
+	}
+	if _, err := m.Perplexity(t.Context(), "x", PerplexityOptions{}); err == nil {
+		t.Error("a text of one token was measured")
+	}
+}
+
+func TestWindows(t *testing.T) {
+	tests := []struct {
+		n, span int
+		o       PerplexityOptions
+		windows int
+		counted int
+		fails   bool
+	}{
+		{3017, 1024, PerplexityOptions{Window: 512, CountFrom: 256}, 5, 1280, false},
+		{1024, 1024, PerplexityOptions{Window: 512}, 1, 512, false},
+		{1025, 1024, PerplexityOptions{Window: 512}, 2, 1024, false},
+		{512, 1024, PerplexityOptions{Window: 512}, 0, 0, true},
+		{100, 64, PerplexityOptions{Window: 65}, 0, 0, true},
+		{100, 64, PerplexityOptions{Window: 8, CountFrom: 8}, 0, 0, true},
+		{100, 64, PerplexityOptions{Window: -1}, 0, 0, true},
+		{100, 64, PerplexityOptions{CountFrom: 64}, 0, 0, true},
+		{1, 64, PerplexityOptions{}, 0, 0, true},
+		{2, 64, PerplexityOptions{}, 1, 1, false},
+		{65, 64, PerplexityOptions{}, 1, 64, false},
+		{66, 64, PerplexityOptions{}, 2, 65, false},
+		{1000, 64, PerplexityOptions{CountFrom: 60}, 235, 999, false},
+	}
+	for _, tc := range tests {
+		ws, err := cut(tc.n, tc.span, tc.o)
+		counted := 0
+		for _, w := range ws {
+			counted += w.length - w.from
+			if w.start < 0 || w.length > tc.span || w.start+w.length >= tc.n || w.from >= w.length {
+				t.Errorf("%+v: window %+v", tc, w)
+			}
+		}
+		if (err != nil) != tc.fails || len(ws) != tc.windows || counted != tc.counted {
+			t.Errorf("%+v: %d windows, %d counted, %v", tc, len(ws), counted, err)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	broken := func(name string, change func([]byte) []byte) string {
+		dir := tiny.Folder(t)
+		path := filepath.Join(dir, name)
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if raw = change(raw); raw == nil {
+			err = os.Remove(path)
+		} else {
+			err = os.WriteFile(path, raw, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	gone := func([]byte) []byte { return nil }
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, path, says string }{
+		{"missing", filepath.Join(t.TempDir(), "nowhere"), "does not exist"},
+		{"a file", file, "is a file"},
+		{"empty", t.TempDir(), "config.json"},
+		{"no tokenizer", broken("tokenizer.json", gone), "tokenizer.json"},
+		{"no weights", broken("model.safetensors", gone), "model.safetensors"},
+		{"cut short", broken("model.safetensors", func(b []byte) []byte { return b[:len(b)-100] }), "model.safetensors"},
+		{"bad config", broken("config.json", func(b []byte) []byte { return []byte(`{"vocab_size":`) }), "config.json"},
+		{"other vocabulary", broken("config.json", func(b []byte) []byte {
+			return regexp.MustCompile(`"vocab_size": *320`).ReplaceAll(b, []byte(`"vocab_size":300`))
+		}), "vocab_size 300"},
+	}
+	for _, tc := range tests {
+		m, err := Open(tc.path, Options{})
+		if err == nil {
+			m.Close()
+			t.Errorf("%s: opened", tc.name)
+		} else if !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	if _, err := Open(tiny.Folder(t), Options{ChatTemplate: "poem"}); err == nil || !strings.Contains(err.Error(), "poem") {
+		t.Errorf("a template that does not exist: %v", err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	m := openTiny(t, Options{})
+	if err := errors.Join(m.Close(), m.Close()); err != nil {
+		t.Error(err)
+	}
+	for _, err := range m.Generate(t.Context(), "x", GenerateOptions{}) {
+		if !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	}
+	if _, err := m.Perplexity(t.Context(), "xyz", PerplexityOptions{}); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+}
+
+// Weights of the folder keep their precision.
+func TestWeightType(t *testing.T) {
+	m := openTiny(t, Options{})
+	if dt := m.Network().Embed.DType(); dt != compute.F32 {
+		t.Errorf("F32 weights became %v", dt)
+	}
+	var _ *deepseek.Config = m.Config()
+	if m.Decode([]int32{3 + 'a'}) == "" || m.Name() == "" || m.Warnings() != nil {
+		t.Errorf("name %q, warnings %v", m.Name(), m.Warnings())
+	}
+}
