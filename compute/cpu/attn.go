@@ -17,7 +17,7 @@ const keyBlock = compute.KeyBlock
 
 // oddLines is the least number of floats >= n whose rows, 64-byte lines, begin in
 // all sets of the first cache in turn.
-func oddLines(n int) int { return 16 * ((n + 15) / 16 | 1) }
+func oddLines(n int) int { return 16 * ((n+15)/16 | 1) }
 
 // panels is the number of panels of 16 that hold n.
 func panels(n int) int { return (n + 15) / 16 }
@@ -113,7 +113,6 @@ type expanded struct {
 	scores   matrix
 	out      matrix
 	m, l, fa *float32 // [keyBlock]
-	limits   []int32
 }
 
 func newExpanded(w *worker, k *kernels, a compute.MLAArgs, sequence, head int) *expanded {
