@@ -1,5 +1,7 @@
 package text
 
+import "slices"
+
 // A merge joins two neighbouring tokens into one. The one with the lowest rank that
 // applies anywhere in a piece is done first, the leftmost of equals.
 type merge struct {
@@ -68,7 +70,7 @@ func (t *mergeTable) find(left, right int32) (rank, id int32) {
 // scratch is the working memory of merging one piece.
 type scratch struct {
 	ids, ranks, next, prev []int32
-	heap                   []uint64
+	queue, heap            []uint64
 }
 
 // shortPiece is the length in bytes up to which looking at every pair for the best
@@ -122,15 +124,15 @@ func (t *mergeTable) rerank(ids, ranks []int32, i int) {
 	}
 }
 
-// mergeLong keeps the pairs in a heap by (rank, place) and the tokens in a linked
-// list, so that n bytes take O(n log n). An entry of the heap is out of date when the
-// rank of the pair at its place has changed.
+// mergeLong keeps the pairs to merge in order of (rank, place), and the tokens in a
+// linked list, so that n bytes take O(n log n). The pairs of the piece as it came are
+// a sorted queue, those that merging makes a heap; when the queue is used up, the
+// heap becomes the next one, which makes runs of one character linear. An entry is
+// out of date when the rank of the pair at its place has changed.
 func (t *mergeTable) mergeLong(w *scratch) []int32 {
 	n := len(w.ids)
-	w.ranks = grow(w.ranks, n)
-	w.next = grow(w.next, n)
-	w.prev = grow(w.prev, n)
-	w.heap = w.heap[:0]
+	w.ranks, w.next, w.prev = grow(w.ranks, n), grow(w.next, n), grow(w.prev, n)
+	w.queue, w.heap = w.queue[:0], w.heap[:0]
 	for i := range n {
 		w.next[i], w.prev[i], w.ranks[i] = int32(i+1), int32(i-1), noRank
 		if i+1 < n {
@@ -139,10 +141,19 @@ func (t *mergeTable) mergeLong(w *scratch) []int32 {
 			}
 		}
 	}
-	heapInit(w.heap)
-	for len(w.heap) > 0 {
+	for head := 0; head < len(w.queue) || len(w.heap) > 0; {
 		var e uint64
-		e, w.heap = heapPop(w.heap)
+		switch {
+		case head == len(w.queue):
+			w.queue, w.heap, head = w.heap, w.queue[:0], 0
+			slices.Sort(w.queue)
+			continue
+		case len(w.heap) > 0 && w.heap[0] < w.queue[head]:
+			e, w.heap = heapPop(w.heap)
+		default:
+			e = w.queue[head]
+			head++
+		}
 		if i := int32(uint32(e)); w.ranks[i] == int32(e>>32) {
 			t.mergeAt(w, i)
 		}
@@ -187,12 +198,6 @@ func grow(s []int32, n int) []int32 {
 }
 
 // A binary heap of numbers, the smallest on top. container/heap would box each.
-
-func heapInit(h []uint64) {
-	for i := len(h)/2 - 1; i >= 0; i-- {
-		heapDown(h, i)
-	}
-}
 
 func heapDown(h []uint64, i int) {
 	v := h[i]
