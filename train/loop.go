@@ -22,9 +22,6 @@ type Config struct {
 	Options
 	Resume  bool            // go on with the run in Options.Out
 	Backend compute.Backend // where the model lives
-	// Peak is what the backend's products reach at most, in FLOP/s, for the share
-	// that training uses (MFU); 0 leaves that out.
-	Peak float64
 }
 
 // ErrInterrupted is what Run wraps when its context is cancelled: the run was saved
@@ -70,6 +67,7 @@ type run struct {
 	events  *events
 	p       *progress
 	spikes  spikeWatch
+	peak    float64 // GFLOP/s that the backend reaches at most; 0: unknown
 
 	step     int // steps done
 	seconds  float64
@@ -190,6 +188,9 @@ func (r *run) allocate() {
 	r.w.init(r.o.Seed)
 	r.w.zeroGrads()
 	r.act = r.c.Backend.NewArena("activations")
+	if m, ok := r.c.Backend.(interface{ MeasurePeak() float64 }); ok {
+		r.peak = m.MeasurePeak()
+	}
 	n := r.o.Micro
 	r.tokens, r.window = make([]int32, n), make([]int32, r.o.SeqLen+1+r.cfg.NumNextnPredict)
 	r.targets = make([][]int32, 1+r.cfg.NumNextnPredict)
@@ -259,8 +260,8 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 	took := time.Since(began).Seconds()
 	tokens := r.sched.tokens(r.step) - r.sched.tokens(r.step-1)
 	line.TokensPerS = float64(tokens) / took
-	if r.c.Peak > 0 {
-		line.MFU = 3 * r.cfg.FlopsPerToken(r.o.SeqLen, *r.o.MTPLambda > 0) * line.TokensPerS / r.c.Peak
+	if r.peak > 0 {
+		line.MFU = 3 * r.cfg.FlopsPerToken(r.o.SeqLen, *r.o.MTPLambda > 0) * line.TokensPerS / (1e9 * r.peak)
 	}
 	if r.due(r.o.EvalEvery, 20) && r.step < r.sched.steps {
 		res, err := r.eval.run(ctx, r.act, max(r.eval.passes()/evalShare, 1))

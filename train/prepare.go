@@ -33,8 +33,9 @@ const (
 	heldoutTextFile   = "heldout.txt"
 )
 
-// tokenizerBytes is how much text of the training side trains the tokenizer.
-const tokenizerBytes = 100 << 20
+// tokenizerBytes is how much text of the training side, a sample by hash, trains the
+// tokenizer: more changes few merges, and costs time and memory.
+const tokenizerBytes = 24 << 20
 
 func dataDir(run string) string { return filepath.Join(run, "data") }
 

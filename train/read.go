@@ -104,7 +104,7 @@ func (r *reader) cut(doc []byte, yield func([]byte) error) error {
 // cutPoint is where to cut a full buffer: after its last newline, else before its last
 // character.
 func cutPoint(b []byte) int {
-	if i := bytes.LastIndexByte(b, '\n'); i >= 0 && i+1 < len(b) {
+	if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
 		return i + 1
 	}
 	i := len(b) - 1

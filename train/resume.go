@@ -214,12 +214,8 @@ func folderFiles(cfg *deepseek.Config, tok *text.Tokenizer) (checkpoint.HF, erro
 	if hf.TokenizerJSON, err = tok.JSON(); err != nil {
 		return hf, fmt.Errorf("the tokenizer: %w", err)
 	}
-	marks := map[string]any{"bos_token": tok.Token(tok.BOS()), "eos_token": tok.Token(tok.EOS())}
-	if hf.TokenizerConfigJSON, err = json.MarshalIndent(map[string]any{
-		"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true, "add_eos_token": false,
-		"bos_token": marks["bos_token"], "eos_token": marks["eos_token"], "pad_token": marks["eos_token"],
-		"clean_up_tokenization_spaces": false, "model_max_length": cfg.MaxPositionEmbedding}, "", "  "); err != nil {
-		return hf, err
+	if hf.TokenizerConfigJSON, err = text.NewTokenizerConfig(tok, cfg.MaxPositionEmbedding).JSON(); err != nil {
+		return hf, fmt.Errorf("the tokenizer's config: %w", err)
 	}
 	hf.GenerationConfigJSON, err = json.MarshalIndent(map[string]any{
 		"bos_token_id": tok.BOS(), "eos_token_id": tok.EOS(), "do_sample": true, "temperature": 0.8, "top_p": 0.95}, "", "  ")

@@ -36,7 +36,7 @@ func newSchedule(o *Options, steps int) schedule {
 func (s schedule) rate(i int) float64 {
 	switch {
 	case i < s.warmup:
-		return s.lr * float64(i+1) / float64(s.warmup)
+		return s.lr * (float64(i+1) / float64(s.warmup))
 	case i < s.fall || s.steps-s.fall < 2:
 		return s.lr
 	}

@@ -1,0 +1,146 @@
+package train
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+func TestLogIsCutAtTheCheckpoint(t *testing.T) {
+	run := t.TempDir()
+	l, err := openLog(run, 0, func(Line) { t.Error("an empty log has a line") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= 5; i++ {
+		if err := l.add(&Line{Step: i, Loss: 1 / float64(i) / 3}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.f.WriteString(`{"step":6,"lo`) // cut off by a kill
+	l.close()
+
+	var losses []float64
+	l, err = openLog(run, 3, func(l Line) { losses = append(losses, l.Loss) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]float64{1.0 / 3, 1.0 / 2 / 3, 1.0 / 3 / 3}, losses); diff != "" {
+		t.Error(diff)
+	}
+	if err := l.add(&Line{Step: 4, Loss: 9}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.amend(1.25); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.amend(1.25); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	lines, err := ReadLog(run)
+	if err != nil || len(lines) != 4 || lines[3].Loss != 9 || lines[3].HeldoutBPB == nil || *lines[3].HeldoutBPB != 1.25 || lines[2].HeldoutBPB != nil {
+		t.Errorf("read %+v, %v", lines, err)
+	}
+	_, err = openLog(run, 7, func(Line) {})
+	wantError(t, err, "4 of the 7 steps", "log.jsonl")
+}
+
+// Reads back what the event writer wrote, by the formats' descriptions.
+func TestEventsAreFramedAndSummed(t *testing.T) {
+	run := t.TempDir()
+	e, err := createEvents(run, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.scalars(4, []string{"loss", "lr"}, []float64{2.5, 0.25}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.close(); err != nil {
+		t.Fatal(err)
+	}
+	names, _ := filepath.Glob(filepath.Join(run, "events.out.tfevents.*"))
+	if len(names) != 1 {
+		t.Fatalf("event files: %v", names)
+	}
+	raw, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []string
+	for len(raw) > 0 {
+		n := binary.LittleEndian.Uint64(raw)
+		data := raw[12 : 12+n]
+		for _, sum := range [][2][]byte{{raw[:8], raw[8:12]}, {data, raw[12+n : 16+n]}} {
+			c := crc32.Checksum(sum[0], crc32.MakeTable(crc32.Castagnoli))
+			if want := (c>>15 | c<<17) + 0xa282ead8; binary.LittleEndian.Uint32(sum[1]) != want {
+				t.Error("a checksum is wrong")
+			}
+		}
+		events = append(events, string(data[9:])) // after the time
+		raw = raw[16+n:]
+	}
+	f32 := func(v float32) string { return string(binary.LittleEndian.AppendUint32(nil, math.Float32bits(v))) }
+	want := []string{"\x10\x00\x1a\x0dbrain.Event:2", "\x10\x03\x3a\x02\x08\x01",
+		"\x10\x04\x2a\x18\x0a\x0b\x0a\x04loss\x15" + f32(2.5) + "\x0a\x09\x0a\x02lr\x15" + f32(0.25)}
+	if diff := cmp.Diff(want, events); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSpikes(t *testing.T) {
+	var s spikeWatch
+	for i := range 200 {
+		if s.add(5 - float64(i)*0.01 + 0.1*float64(i%3)) {
+			t.Fatalf("a falling loss is called a spike at %d", i)
+		}
+	}
+	if s.add(9) || s.add(9) {
+		t.Error("two bad batches are called a spike")
+	}
+	s.add(3)
+	if s.add(9) || s.add(9) || !s.add(9) {
+		t.Error("three high steps in a row are a spike, fewer are not")
+	}
+	if !strings.Contains(s.describe(), "3 steps in a row") {
+		t.Error(s.describe())
+	}
+}
+
+func TestCurve(t *testing.T) {
+	var curve []point
+	for i := 1; i <= 500; i++ {
+		curve = append(curve, point{i, 2 + 3*math.Exp(-float64(i)/100)})
+	}
+	got := drawCurve(curve, []point{{250, 2.3}, {500, 2.05}}, 2.5, 500, 60, 8)
+	lines := strings.Split(strings.TrimRight(got, "\n"), "\n")
+	if len(lines) != 10 || strings.Count(got, "●") != 2 || !strings.Contains(got, "╌╌╌") || !strings.Contains(lines[9], "step 500") {
+		t.Errorf("the curve lacks something:\n%s", got)
+	}
+	first, last := []rune(lines[0]), []rune(lines[7])
+	if first[8] < 0x2800 || last[len(last)-1] == ' ' {
+		t.Errorf("the curve should fall from the top left to the bottom right:\n%s", got)
+	}
+	for _, flat := range [][]point{nil, {{1, 3}}, {{1, 3}, {2, 3}}} {
+		drawCurve(flat, nil, 0, 2, 40, 6) // must not divide by zero
+	}
+}
+
+func TestSamplesCannotSteerTheTerminal(t *testing.T) {
+	var b strings.Builder
+	newProgress(&b).sample(3, "ok\n\x1b[2Jgone\u009b1m\ttab")
+	if got := b.String(); got != "sample at step 3:\n  | ok\n  | [2Jgone1m\ttab\n" {
+		t.Errorf("%q", got)
+	}
+}
