@@ -19,7 +19,7 @@ func rawFile(header string, data []byte) []byte {
 	return append(append(b, header...), data...)
 }
 
-func put(t *testing.T, dir, name string, raw []byte) string {
+func put(t testing.TB, dir, name string, raw []byte) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, raw, 0o644); err != nil {

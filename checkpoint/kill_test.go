@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func TestKilledWhileSaving(t *testing.T) {
 	exe, err := os.Executable()
 	must(t, err)
 	r := newRun(t, killRows)
-	committed := 0
+	committed, halfWritten := 0, 0
 	for i := range *kills {
 		child := exec.Command(exe)
 		child.Env = append(os.Environ(), killDir+"="+r.dir)
@@ -80,6 +81,9 @@ func TestKilledWhileSaving(t *testing.T) {
 		}
 		child.Wait()
 
+		if entries, _ := filepath.Glob(filepath.Join(r.dir, stateDir, ".*")); len(entries) > 0 {
+			halfWritten++
+		}
 		s, err := LoadLatest(r.dir)
 		if committed == 0 && errors.Is(err, ErrNoState) {
 			continue
@@ -95,7 +99,7 @@ func TestKilledWhileSaving(t *testing.T) {
 	if committed == 0 && *kills >= 5 {
 		t.Error("no child ever committed a state")
 	}
-	t.Logf("%d kills, %d steps", *kills, committed)
+	t.Logf("%d kills, %d of them with a state half-written or half-replaced; %d steps", *kills, halfWritten, committed)
 }
 
 // number is the next committed step, 0 at the end of the child's output.

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"sonde/compute"
 	"sonde/nn"
@@ -212,13 +214,28 @@ func (l *loader) load(t compute.Tensor, src source) error {
 			l.wide = make([]float32, pieceBytes)
 		}
 		wide := l.wide[:n]
-		widen(wide, x.DType, raw)
-		if scales != nil {
-			applyScales(wide, p, t.NumCols(), scales, l.block)
-		}
+		inParallel(p, func(q piece, from, to int) {
+			widen(wide[from:to], x.DType, raw[from*size:to*size])
+			if scales != nil {
+				applyScales(wide[from:to], q, t.NumCols(), scales, l.block)
+			}
+		})
 		l.be.UploadF32(p.view, wide)
 		return nil
 	})
+}
+
+// inParallel divides a piece's rows among the processors: each gets its rows as a
+// piece, and where they begin and end among the elements.
+func inParallel(p piece, each func(q piece, from, to int)) {
+	rows, cols := p.view.NumRows(), p.view.NumCols()
+	step := ceilDiv(rows, runtime.GOMAXPROCS(0))
+	var wg sync.WaitGroup
+	for r := 0; r < rows; r += step {
+		end := min(r+step, rows)
+		wg.Go(func() { each(piece{p.view.Rows(r, end), p.row + r, p.col}, r*cols, end*cols) })
+	}
+	wg.Wait()
 }
 
 // same makes sure that b, a second name of a, has a's values in the file too: one
