@@ -49,6 +49,27 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
+// TestNoticeNamesWhatIsLinked wants every module that is linked into the program in
+// NOTICE, with its version.
+func TestNoticeNamesWhatIsLinked(t *testing.T) {
+	root, err := golden.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources(t) // as in TestDependencies
+	notice, err := os.ReadFile(filepath.Join(root, "NOTICE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range platforms {
+		for _, m := range strings.Split(listDeps(t, root, p, "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}"), "\n") {
+			if !strings.Contains(string(notice), m) {
+				t.Errorf("NOTICE does not name %s: run scripts/make_notice.py", m)
+			}
+		}
+	}
+}
+
 // requirements are go.mod's modules as "path version" and, with it, whether the
 // module is needed only by other modules.
 func requirements(t *testing.T, root string) []string {
@@ -86,10 +107,7 @@ func linked(t *testing.T, root string) []string {
 	t.Helper()
 	where := map[string][]string{}
 	for _, p := range platforms {
-		goos, goarch, _ := strings.Cut(p, "/")
-		env := []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch}
-		deps := goTool(t, root, env, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./cmd/sonde")
-		for _, pkg := range strings.Fields(deps) {
+		for _, pkg := range strings.Fields(listDeps(t, root, p, "{{if not .Standard}}{{.ImportPath}}{{end}}")) {
 			if pkg != module && !strings.HasPrefix(pkg, module+"/") {
 				where[pkg] = append(where[pkg], p)
 			}
@@ -104,6 +122,14 @@ func linked(t *testing.T, root string) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// listDeps runs go list on everything that the program is made of, on a platform.
+func listDeps(t *testing.T, root, platform, format string) string {
+	t.Helper()
+	goos, goarch, _ := strings.Cut(platform, "/")
+	env := []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch}
+	return goTool(t, root, env, "list", "-deps", "-f", format, "./cmd/sonde")
 }
 
 // goTool runs the go command in root and gives its output.
