@@ -1852,7 +1852,7 @@ loopDone99:
 	RET
 
 // func copyRowsAVX2(dst *float32, lddst int, src *float32, ldsrc int, rows int, d int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·copyRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ lddst+8(FP), CX
@@ -1860,41 +1860,45 @@ TEXT ·copyRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ ldsrc+24(FP), BX
 	MOVQ rows+32(FP), SI
 	MOVQ d+40(FP), DI
+	LEAQ (DX)(BX*8), R8
 
 loop103:
 	TESTQ SI, SI
 	JZ    loopDone104
-	XORQ  R8, R8
-	MOVQ  DI, R9
+	XORQ  R9, R9
+	MOVQ  DI, R10
 
 cols105:
-	CMPQ    R9, $0x10
-	JLT     colsTail106
-	VMOVUPS (DX)(R8*1), Y0
-	VMOVUPS 32(DX)(R8*1), Y1
-	VMOVUPS Y0, (AX)(R8*1)
-	VMOVUPS Y1, 32(AX)(R8*1)
-	ADDQ    $0x40, R8
-	SUBQ    $0x10, R9
-	JMP     cols105
+	CMPQ       R10, $0x10
+	JLT        colsTail106
+	PREFETCHT0 (R8)(R9*1)
+	VMOVUPS    (DX)(R9*1), Y0
+	VMOVUPS    32(DX)(R9*1), Y1
+	VMOVUPS    Y0, (AX)(R9*1)
+	VMOVUPS    Y1, 32(AX)(R9*1)
+	ADDQ       $0x40, R9
+	SUBQ       $0x10, R10
+	JMP        cols105
 
 colsTail106:
-	TESTQ      R9, R9
+	TESTQ      R10, R10
 	JZ         colsDone107
-	LEAQ       opsMask<>+0(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    64(R10), Y0
-	VMOVUPS    96(R10), Y1
-	SHRQ       $0x02, R9
-	VMASKMOVPS (DX)(R8*1), Y0, Y2
-	VMASKMOVPS 32(DX)(R8*1), Y1, Y3
-	VMASKMOVPS Y2, Y0, (AX)(R8*1)
-	VMASKMOVPS Y3, Y1, 32(AX)(R8*1)
+	LEAQ       opsMask<>+0(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    64(R11), Y0
+	VMOVUPS    96(R11), Y1
+	SHRQ       $0x02, R10
+	PREFETCHT0 (R8)(R9*1)
+	VMASKMOVPS (DX)(R9*1), Y0, Y2
+	VMASKMOVPS 32(DX)(R9*1), Y1, Y3
+	VMASKMOVPS Y2, Y0, (AX)(R9*1)
+	VMASKMOVPS Y3, Y1, 32(AX)(R9*1)
 
 colsDone107:
 	ADDQ CX, AX
 	ADDQ BX, DX
+	ADDQ BX, R8
 	DECQ SI
 	JMP  loop103
 

@@ -151,9 +151,15 @@ func (o *ops) copyRows() {
 	o.function("copyRows", "func(dst *float32, lddst int, src *float32, ldsrc int, rows, d int)",
 		"copies d columns of rows; strides in bytes.")
 	dst, src, rows, d := o.rowsOf("dst"), o.rowsOf("src"), o.arg("rows"), o.arg("d")
+	// Rows far apart are no stream that the processor would follow by itself.
+	ahead := o.GP64()
+	o.LEAQ(Mem{Base: src.p, Index: src.by, Scale: 8}, ahead)
 	o.loop(rows, func() {
-		o.row(d, func(c columns) { c.store(c.load(src.p), dst.p) })
-		o.next(dst, src)
+		o.row(d, func(c columns) {
+			o.PREFETCHT0(Mem{Base: ahead, Index: c.off, Scale: 1})
+			c.store(c.load(src.p), dst.p)
+		})
+		o.next(dst, src, stepper{ahead, src.by})
 	})
 	o.end()
 }
