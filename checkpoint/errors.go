@@ -78,7 +78,7 @@ const maxProblems = 20
 // Error shows the first problems, one a line.
 func (e *LoadError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s does not fit the model, %d problems (%s):", e.Path, len(e.Problems), e.Try)
+	fmt.Fprintf(&b, "%s does not fit the model: %s; tensors that differ: %d", e.Path, e.Try, len(e.Problems))
 	for i, p := range e.Problems {
 		if i == maxProblems {
 			fmt.Fprintf(&b, "\n  and %d more", len(e.Problems)-i)

@@ -84,6 +84,9 @@ func TestKilledWhileSaving(t *testing.T) {
 		if entries, _ := filepath.Glob(filepath.Join(r.dir, stateDir, ".*")); len(entries) > 0 {
 			halfWritten++
 		}
+		lock, err := LockRun(r.dir) // as a run that goes on does
+		must(t, err)
+		must(t, lock.Unlock())
 		s, err := LoadLatest(r.dir)
 		if committed == 0 && errors.Is(err, ErrNoState) {
 			continue

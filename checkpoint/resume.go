@@ -31,7 +31,8 @@ type Saved struct {
 // LoadLatest opens the newest whole state of a run. A state that is incomplete or
 // whose sums do not match is passed over for the one before, see Damaged. A run
 // without states is ErrNoState, a state of another format ErrFormat. It changes
-// nothing on disk. Call Close when the state is loaded.
+// nothing on disk; a run that means to go on takes LockRun first, which clears what a
+// killed run left. Call Close when the state is loaded, and before the next save.
 func LoadLatest(runDir string) (*Saved, error) {
 	dir := filepath.Join(runDir, stateDir)
 	steps, err := listSteps(dir)

@@ -356,3 +356,14 @@ func TestStateWhereAFileStands(t *testing.T) {
 		t.Errorf("a model saved where a file stands: %v", err)
 	}
 }
+
+// TestFormat1Fixture reads a state as the first version of the format was written,
+// for as long as it is to be read. SONDE_UPDATE=1 writes it anew.
+func TestFormat1Fixture(t *testing.T) {
+	r := newRun(t, 3)
+	r.dir = filepath.Join("testdata", "format1")
+	if os.Getenv("SONDE_UPDATE") != "" {
+		must(t, r.save(3))
+	}
+	r.check(t, 3, 0)
+}
