@@ -109,7 +109,6 @@ type expanded struct {
 	d        int // of queries and keys
 	keys     matrix
 	values   matrix
-	queries  *float32 // a block's, in panels
 	scores   matrix
 	out      matrix
 	m, l, fa *float32 // [keyBlock]

@@ -82,17 +82,6 @@ func rowPtr16(t compute.Tensor, i int) *uint16 {
 // bytes is a view's row stride in bytes, F32.
 func bytes(t compute.Tensor) int { return 4 * t.Stride() }
 
-// flat gives contiguous tensors as rows of one width, so that chunks are even.
-func flat(ts ...compute.Tensor) (rows, cols int, same bool) {
-	rows, cols = ts[0].NumRows(), ts[0].NumCols()
-	for _, t := range ts {
-		if !t.Contiguous() {
-			return rows, cols, false
-		}
-	}
-	return rows, cols, true
-}
-
 // at is element i behind p.
 func at(p *float32, i int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i)) }
 

@@ -171,18 +171,17 @@ func (v *vocab) weights(w *worker, c int) (p *float32, ld int) {
 func (v *vocab) makeLogits(w *worker, c int) {
 	weights, ldw := v.weights(w, c)
 	n, width := v.entries(c), 16*v.panels
-	out, ld := v.logits, v.ld
+	// Without gradients the logits of a panel are forgotten at once.
+	ld, step := 16, 0
+	var out *float32
 	if v.grads {
-		out = at(v.logits, c*vocabBlock*v.ld)
+		out, ld, step = at(v.logits, c*vocabBlock*v.ld), v.ld, 16
 	} else {
-		out, ld = scratch(w, vocabBlock*16), 16
+		out = scratch(w, vocabBlock*16)
 	}
 	targets := v.a.Targets.RowI32(0)[v.first : v.first+v.n]
 	for p := range v.panels {
-		s := out
-		if v.grads {
-			s = at(out, 16*p)
-		}
+		s := at(out, step*p)
 		for k := 0; k < v.d; k += vocabK {
 			v.b.k.panel(n, min(vocabK, v.d-k), at(weights, k), ldw, 4, at(v.ht, (p*v.dpad+k)*16), 64, s, 4*ld, flag(k > 0))
 		}
