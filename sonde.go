@@ -103,7 +103,7 @@ func looksLikeModel(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: the folder %s does not exist; name the folder of a training run or of a Hugging Face model, or make one with \"sonde train --out %s\"", ErrNoModel, path, path)
+		return fmt.Errorf("%w: the folder %s does not exist; name the folder of a training run or of a Hugging Face model, or make one: \"sonde train --help\"", ErrNoModel, path)
 	case err != nil:
 		return err
 	case !info.IsDir():

@@ -185,7 +185,7 @@ func (g *generation) ends(id int32) bool {
 			return true
 		}
 	}
-	return id == g.e.codec.EOS()
+	return id == g.e.codec.EOS() && !g.p.IgnoreEOS
 }
 
 // accept adds a token and sends the text it completes; done says that a stop string

@@ -90,6 +90,14 @@ func TestPiecesAndSeedsDoNotMatter(t *testing.T) {
 	}
 }
 
+func TestIgnoreEOS(t *testing.T) {
+	e := fakeEngine(t, &fakeModel{script: "ab"}, Limits{})
+	res, err := e.Generate(bg, ids("x"), Params{IgnoreEOS: true, MaxTokens: 5}, nil)
+	if err != nil || res.Finish != FinishLength || res.CompletionTokens != 5 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 func TestContext(t *testing.T) {
 	m := &fakeModel{context: 16}
 	e := fakeEngine(t, m, Limits{})

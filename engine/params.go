@@ -25,6 +25,8 @@ type Params struct {
 	Stop []string
 	// StopTokens holds ids that end the text as the end-of-sequence token does.
 	StopTokens []int32
+	// IgnoreEOS goes on past the end-of-sequence token, to measure speed.
+	IgnoreEOS bool
 	// LogProbs asks for the log-probability of each token, TopLogProbs for so many
 	// of the most probable alternatives beside it.
 	LogProbs    bool

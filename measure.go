@@ -1,0 +1,170 @@
+package sonde
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sonde/compute"
+	"sonde/compute/cpu"
+	"sonde/engine"
+	"sonde/model/deepseek"
+)
+
+// Machine is the processor that computes, with what it reaches at most.
+type Machine struct {
+	Model    string   `json:"cpu"`
+	Features []string `json:"features"`
+	Kernels  string   `json:"kernels"` // the chosen width
+	Threads  int      `json:"threads"`
+	// Peak is what a loop of multiply-adds on registers reaches, Bandwidth what a loop
+	// that reads memory reaches.
+	Peak      float64 `json:"peak_gflops"`
+	Bandwidth float64 `json:"read_gb_per_s"`
+}
+
+// MeasureMachine describes this machine and measures it for about a second.
+func MeasureMachine(be *cpu.Backend) (Machine, error) {
+	info, err := cpu.Info()
+	return Machine{Model: info.Model, Features: info.Features, Kernels: be.Name(), Threads: be.Threads(),
+		Peak: be.MeasurePeak(), Bandwidth: be.MeasureReadBandwidth()}, err
+}
+
+// GenerationSpeed is how fast a model reads a prompt and writes one sequence.
+type GenerationSpeed struct {
+	Name          string  `json:"model"`
+	Params        int64   `json:"params"`
+	Active        int64   `json:"active_params"`
+	PromptTokens  int     `json:"prompt_tokens"`
+	PrefillPerSec float64 `json:"prefill_tokens_per_s"`
+	Tokens        int     `json:"tokens"`
+	DecodePerSec  float64 `json:"decode_tokens_per_s"`
+}
+
+// MeasureGeneration reads a prompt of prompt tokens and writes tokens more, greedily,
+// after a short run to warm up.
+func (m *Model) MeasureGeneration(ctx context.Context, prompt, tokens int) (GenerationSpeed, error) {
+	s := GenerationSpeed{Name: m.name, Params: m.cfg.TotalParams(), Active: m.cfg.ActiveParams(), PromptTokens: prompt, Tokens: tokens}
+	if prompt < 1 || tokens < 2 || prompt+tokens > m.eng.Context() {
+		return s, fmt.Errorf("a prompt of %d tokens and %d tokens after it cannot be measured in a context of %d; take at least 1 and 2, and no more than fit", prompt, tokens, m.eng.Context())
+	}
+	leave, err := m.enter()
+	if err != nil {
+		return s, err
+	}
+	defer leave()
+	ids := make([]int32, prompt)
+	for i := range ids {
+		ids[i] = int32(i * 7919 % m.cfg.VocabSize)
+	}
+	if _, err := m.eng.Generate(ctx, ids[:min(prompt, 16)], engine.Params{IgnoreEOS: true, MaxTokens: 2}, nil); err != nil {
+		return s, err
+	}
+	res, err := m.eng.Generate(ctx, ids, engine.Params{IgnoreEOS: true, MaxTokens: tokens}, nil)
+	if err != nil {
+		return s, err
+	}
+	s.PrefillPerSec = float64(prompt) / res.Prefill.Seconds()
+	s.DecodePerSec = float64(tokens-1) / res.Decode.Seconds() // the first comes with the prompt
+	return s, nil
+}
+
+// TrainingSpeed is how fast a model of a given shape trains in float32.
+type TrainingSpeed struct {
+	Name         string  `json:"preset"`
+	Params       int64   `json:"params"`
+	Active       int64   `json:"active_params"`
+	SeqLen       int     `json:"seq_len"`
+	BatchTokens  int     `json:"batch_tokens"`
+	TokensPerSec float64 `json:"tokens_per_s"`
+	StepSeconds  float64 `json:"step_s"`
+	// Utilisation is the model's operations per second over the machine's peak; MTP
+	// modules' operations count.
+	Utilisation float64 `json:"mfu"`
+}
+
+// trainingSteps is how many steps are timed; the fastest counts, because other
+// programs only ever make one slower.
+const trainingSteps = 3
+
+// MeasureTraining times whole steps (forward, backward, AdamW) on random tokens: seqs
+// sequences of seqLen tokens each, on a machine with a peak of so many GFLOP/s.
+func MeasureTraining(ctx context.Context, be compute.Backend, preset string, seqs, seqLen int, peak float64) (s TrainingSpeed, err error) {
+	cfg, err := deepseek.Preset(preset)
+	if err != nil {
+		return s, err
+	}
+	if seqs < 1 || seqLen < 2 || seqLen > cfg.MaxPositionEmbedding {
+		return s, fmt.Errorf("%d sequences of %d tokens cannot be measured: take at least 1 sequence, of 2 to %d tokens", seqs, seqLen, cfg.MaxPositionEmbedding)
+	}
+	defer func() {
+		if oom, ok := recover().(*compute.OutOfMemory); ok {
+			err = fmt.Errorf("%w; take a smaller preset or fewer sequences", oom)
+		}
+	}()
+	t := newTraining(cfg, be, seqs, seqLen)
+	defer t.free()
+	best := time.Duration(0)
+	for i := range trainingSteps + 1 { // the first warms up
+		if err := ctx.Err(); err != nil {
+			return s, err
+		}
+		start := time.Now()
+		t.step(i + 1)
+		if d := time.Since(start); i == 1 || i > 1 && d < best {
+			best = d
+		}
+	}
+	n := seqs * seqLen
+	s = TrainingSpeed{Name: preset, Params: cfg.TotalParams(), Active: cfg.ActiveParams(), SeqLen: seqLen, BatchTokens: n,
+		TokensPerSec: float64(n) / best.Seconds(), StepSeconds: best.Seconds()}
+	s.Utilisation = 3 * cfg.FlopsPerToken(seqLen, true) * s.TokensPerSec / (peak * 1e9)
+	return s, nil
+}
+
+// training is a model with all that a step of AdamW needs.
+type training struct {
+	be            compute.Backend
+	ar, work      *compute.Arena
+	m             *deepseek.Model
+	grads, m1, m2 *deepseek.Model
+	batch         deepseek.Batch
+}
+
+func newTraining(cfg *deepseek.Config, be compute.Backend, seqs, seqLen int) *training {
+	t := &training{be: be, ar: be.NewArena("weights and their moments"), work: be.NewArena("activations")}
+	t.m = deepseek.New(cfg, be, t.ar)
+	t.m.Init(1)
+	t.grads, t.m1, t.m2 = t.m.Twin(t.ar), t.m.Twin(t.ar), t.m.Twin(t.ar)
+	for _, w := range []*deepseek.Model{t.grads, t.m1, t.m2} {
+		for _, b := range w.Blocks() {
+			be.Zero(b.T)
+		}
+	}
+	n := seqs * seqLen
+	t.batch = deepseek.Batch{Seqs: seqs, SeqLen: seqLen, Tokens: make([]int32, n)}
+	for i := range n {
+		t.batch.Tokens[i] = int32(uint32(i*i) * 2654435761 % uint32(cfg.VocabSize))
+	}
+	for range 1 + cfg.NumNextnPredict {
+		t.batch.Targets = append(t.batch.Targets, t.batch.Tokens)
+	}
+	return t
+}
+
+// step is one whole step, the n-th.
+func (t *training) step(n int) {
+	t.work.Reset()
+	t.m.LossAndGrad(t.work, t.batch, t.grads, deepseek.StepOptions{MTPLambda: 0.3, AuxAlpha: 1e-4, Scale: 1})
+	g, m, v := t.grads.Blocks(), t.m1.Blocks(), t.m2.Blocks()
+	for i, p := range t.m.Blocks() {
+		t.be.AdamW(compute.AdamWArgs{P: p.T, G: g[i].T, M: m[i].T, V: v[i].T, LR: 1e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8,
+			WeightDecay: 0.1, Correct1: 0.1 * float32(n), Correct2: 0.05 * float32(n), GradScale: 1})
+		t.be.Zero(g[i].T)
+	}
+}
+
+func (t *training) free() {
+	t.work.Free()
+	t.ar.Free()
+}
