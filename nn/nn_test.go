@@ -22,7 +22,6 @@ func (m mat) row(i int) []float64   { return m.v[i*m.c : (i+1)*m.c] }
 func (m mat) at(i, j int) float64   { return m.v[i*m.c+j] }
 func (m mat) rows(from, to int) mat { return mat{to - from, m.c, m.v[from*m.c : to*m.c]} }
 func (m mat) mulT(w mat) mat        { return product(m, w) }
-func (m mat) plus(o mat) mat        { return zip(m, o, func(a, b float64) float64 { return a + b }) }
 func zip(a, b mat, f func(x, y float64) float64) mat {
 	out := newMat(a.r, a.c)
 	for i := range out.v {
