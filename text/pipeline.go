@@ -3,8 +3,6 @@ package text
 import (
 	"encoding/json"
 	"fmt"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // step is one normaliser, pre-tokeniser, post-processor or decoder of the file; a
@@ -78,7 +76,7 @@ func (t *Tokenizer) setNormalizer(raw json.RawMessage) error {
 		if s.Type != "NFC" {
 			return unsupported("normalizer", fmt.Sprintf("%q", clip(s.Type)), "built in are NFC and none")
 		}
-		t.normalize = norm.NFC.String
+		t.normalize = nfc
 	}
 	return nil
 }
