@@ -36,9 +36,14 @@ func newMatrix(w *worker, rows, cols int) matrix {
 	return matrix{scratch(w, rows*ld), ld}
 }
 
-// put copies rows of d columns from src to columns col.. of m.
+// copyPiece is how many rows one call of a kernel copies: no call may last long.
+const copyPiece = 512
+
+// put copies rows of d columns from src to columns col.. of m; ld is in bytes.
 func (m matrix) put(k *kernels, col int, src *float32, ld, rows, d int) {
-	k.copyRows(at(m.p, col), 4*m.ld, src, ld, rows, d)
+	for r := 0; r < rows; r += copyPiece {
+		k.copyRows(at(m.row(r), col), 4*m.ld, at(src, r*ld/4), ld, min(copyPiece, rows-r), d)
+	}
 }
 
 // packRows transposes n rows of src, d columns each, into panels of 16: element
@@ -114,9 +119,9 @@ type expanded struct {
 	m, l, fa *float32 // [keyBlock]
 }
 
-func newExpanded(w *worker, k *kernels, a compute.MLAArgs, sequence, head int) *expanded {
+func newExpanded(w *worker, k *kernels, a compute.MLAArgs, sequence, head int) expanded {
 	d := a.Nope + a.Rope
-	e := &expanded{w: w, k: k, a: a, head: head, first: sequence * a.SeqLen, d: d}
+	e := expanded{w: w, k: k, a: a, head: head, first: sequence * a.SeqLen, d: d}
 	e.keys, e.values = newMatrix(w, a.SeqLen, d), newMatrix(w, a.SeqLen, a.V)
 	e.scores = newMatrix(w, keyBlock, keyBlock)
 	e.m, e.l, e.fa = scratch(w, keyBlock), scratch(w, keyBlock), scratch(w, keyBlock)

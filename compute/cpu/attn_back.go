@@ -59,8 +59,8 @@ type gradients struct {
 	sizeQ, sizeV, n int      // a panel of qt, of dot; SeqLen
 }
 
-func newGradients(w *worker, k *kernels, a compute.MLAArgs, g compute.MLAGrads, sequence, head int) *gradients {
-	e := &gradients{expanded: *newExpanded(w, k, a, sequence, head), g: g, n: a.SeqLen}
+func newGradients(w *worker, k *kernels, a compute.MLAArgs, g compute.MLAGrads, sequence, head int) gradients {
+	e := gradients{expanded: newExpanded(w, k, a, sequence, head), g: g, n: a.SeqLen}
 	e.sizeQ, e.sizeV = packed(e.d), packed(a.V)
 	e.qs, e.dos, e.dq = newMatrix(w, e.n, e.d), newMatrix(w, e.n, a.V), newMatrix(w, e.n, e.d)
 	e.qt, e.dot = scratch(w, panels(e.n)*e.sizeQ), scratch(w, panels(e.n)*e.sizeV)
@@ -81,7 +81,8 @@ func (e *gradients) run() {
 		}
 		e.writeKeys(j)
 	}
-	e.k.copyRows(at(rowPtr(e.g.DQ, e.first), e.head*e.d), bytes(e.g.DQ), e.dq.p, 4*e.dq.ld, e.n, e.d)
+	dq := matrix{at(rowPtr(e.g.DQ, e.first), e.head*e.d), e.g.DQ.Stride()}
+	dq.put(e.k, 0, e.dq.p, 4*e.dq.ld, e.n, e.d)
 }
 
 // pack copies what the head needs, by rows and by panels.
@@ -93,7 +94,9 @@ func (e *gradients) pack() {
 	e.dos.put(e.k, 0, do, bytes(e.g.DO), e.n, a.V)
 	packRows(e.w, e.k, e.qt, e.qs.p, 4*e.qs.ld, e.n, e.d)
 	packRows(e.w, e.k, e.dot, e.dos.p, 4*e.dos.ld, e.n, a.V)
-	e.k.rowDots(e.delta, 4, o, bytes(a.O), e.dos.p, 4*e.dos.ld, e.n, a.V)
+	for r := 0; r < e.n; r += copyPiece {
+		e.k.rowDots(at(e.delta, r), 4, at(o, r*a.O.Stride()), bytes(a.O), e.dos.row(r), 4*e.dos.ld, min(copyPiece, e.n-r), a.V)
+	}
 	lse := slice(e.lse, 16*panels(e.n))
 	for i := range lse {
 		lse[i] = 0

@@ -58,7 +58,7 @@ func flag(on bool) int {
 const normCols = 32
 
 // maxRows bounds the rows of one kernel call that walks a strip.
-const maxRows = 8192
+const maxRows = 2048
 
 // RMSNormBackwardWeight is dw += sum over t of dy * x * rstd, in the order of t.
 func (b *Backend) RMSNormBackwardWeight(dw, dy, x, rstd compute.Tensor) {

@@ -57,7 +57,8 @@ func (b *Backend) rowChunks(rows, cols int, f func(from, to int)) {
 // fits panics when ok is false, naming the operation and its tensors.
 func fits(ok bool, op string, ts ...compute.Tensor) {
 	if !ok {
-		panic(fmt.Sprintf("cpu: %s: the shapes do not fit: %v", op, ts))
+		// A copy, so that the list itself stays on the caller's stack.
+		panic(fmt.Sprintf("cpu: %s: the shapes do not fit: %v", op, append([]compute.Tensor(nil), ts...)))
 	}
 }
 
