@@ -34,8 +34,15 @@ SAMPLES = [
 ]
 
 
+def output(*command: str) -> bytes:
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[:3])} ... failed")
+    return done.stdout
+
+
 def go(*args: str) -> bytes:
-    return subprocess.run(["go", *args], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    return output("go", *args)
 
 
 def go_source(limit: int) -> list[pathlib.Path]:
@@ -90,7 +97,7 @@ def merges_of(tokenizer: dict) -> list[tuple]:
 def check_trainer(binary: str, vocab: int, path: pathlib.Path, files: list[pathlib.Path]) -> int:
     pre = Tokenizer.from_file(str(path)).pre_tokenizer
     files = [f for f in files if all(len(p) <= MAX_PIECE for p, _ in pre.pre_tokenize_str(f.read_bytes().decode(errors="ignore")))]
-    ours = json.loads(subprocess.run([binary, "train", str(vocab), *map(str, files)], check=True, stdout=subprocess.PIPE).stdout)
+    ours = json.loads(output(binary, "train", str(vocab), *map(str, files)))
     theirs = Tokenizer(models.BPE())
     theirs.pre_tokenizer = pre
     theirs.train_from_iterator(
@@ -108,7 +115,7 @@ def check_ids(binary: str, path: pathlib.Path, theirs: Tokenizer, files: list[pa
     bad = tokens = size = 0
     for k in range(0, len(files), 500):
         some = files[k : k + 500]
-        lines = subprocess.run([binary, "ids", str(path), *map(str, some)], check=True, stdout=subprocess.PIPE).stdout
+        lines = output(binary, "ids", str(path), *map(str, some))
         for f, line in zip(some, lines.decode().split("\n"), strict=False):
             ours, data = json.loads(line), f.read_bytes().decode()
             want = theirs.encode(data, add_special_tokens=False).ids
@@ -140,7 +147,7 @@ def main() -> int:
         path = args.tokenizer
         if path is None:
             path = dir / "tokenizer.json"
-            path.write_bytes(subprocess.run([binary, "train", str(args.vocab), *map(str, source)], check=True, stdout=subprocess.PIPE).stdout)
+            path.write_bytes(output(binary, "train", str(args.vocab), *map(str, source)))
         if args.trainer:
             bad += check_trainer(binary, args.vocab, path, source)
         theirs = Tokenizer.from_file(str(path))
@@ -152,7 +159,7 @@ def main() -> int:
                 files[-1].write_bytes(s.encode())
         bad += check_ids(binary, path, theirs, files)
         again = dir / "again.json"
-        again.write_bytes(subprocess.run([binary, "rewrite", str(path)], check=True, stdout=subprocess.PIPE).stdout)
+        again.write_bytes(output(binary, "rewrite", str(path)))
         bad += check_ids(binary, again, Tokenizer.from_file(str(again)), files[-1000:])
     return 1 if bad else 0
 

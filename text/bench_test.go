@@ -9,11 +9,18 @@ import (
 	"testing"
 )
 
-// benchTokenizers are those that benchmarks and long tests share: trained once.
-var smallTokenizer = sync.OnceValue(func() *Tokenizer {
-	b := new(testing.T)
-	return mustTrain(b, goSource(b, 8<<20), TrainOptions{VocabSize: 4096})
-})
+// smallTokenizer is trained once for all tests and benchmarks; without Go source
+// those are skipped.
+func smallTokenizer(t testing.TB) *Tokenizer {
+	docs := goSource(t, 4<<20)
+	trainSmall.Do(func() { small = mustTrain(t, docs, TrainOptions{VocabSize: 4096}) })
+	return small
+}
+
+var (
+	trainSmall sync.Once
+	small      *Tokenizer
+)
 
 func deepseekTokenizer(t testing.TB) *Tokenizer {
 	data, err := os.ReadFile(filepath.Join(sharedDir(t, "SONDE_TOKENIZERS", "tokenizers"), "deepseek_v3", "tokenizer.json"))
@@ -46,7 +53,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.ReportMetric(float64(size)/float64(tokens), "bytes/token")
 		})
 	}
-	run("trained4096", smallTokenizer())
+	run("trained4096", smallTokenizer(b))
 	run("deepseek_v3", deepseekTokenizer(b))
 }
 
@@ -64,7 +71,7 @@ func BenchmarkScan(b *testing.B) {
 
 // BenchmarkEncodeCold encodes with nothing remembered: every piece is merged anew.
 func BenchmarkEncodeCold(b *testing.B) {
-	tok := smallTokenizer()
+	tok := smallTokenizer(b)
 	s := string(bytes.Join(goSource(b, 1<<20), nil))
 	b.SetBytes(int64(len(s)))
 	w := new(scratch)
@@ -81,7 +88,7 @@ func BenchmarkEncodeCold(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	tok := smallTokenizer()
+	tok := smallTokenizer(b)
 	s := string(bytes.Join(goSource(b, 8<<20), nil))
 	ids := tok.Encode(s)
 	b.SetBytes(int64(len(s)))

@@ -69,15 +69,16 @@ func checkTemplate(t *testing.T, cfg *TokenizerConfig, list string) {
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<24)
-	compared, tools, bad := 0, 0, 0
-	for lines.Scan() {
+	compared, bad := 0, 0
+	var tools []int // lines
+	for line := 1; lines.Scan(); line++ {
 		var c templateCase
 		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
 			t.Fatal(err)
 		}
 		messages, ok := c.messages()
 		if !ok {
-			tools++
+			tools = append(tools, line)
 			continue
 		}
 		cfg.BOS, cfg.EOS = c.BOS, c.EOS
@@ -88,14 +89,14 @@ func checkTemplate(t *testing.T, cfg *TokenizerConfig, list string) {
 			t.Errorf("%v\n got %q, %v\nwant %q", messages, joined(got), err, c.Text)
 		}
 	}
-	t.Logf("%d conversations: %d differ; skipped: %d that call tools (not built)", compared, bad, tools)
+	t.Logf("%d conversations: %d differ; skipped, because they call tools (not built): lines %v", compared, bad, tools)
 	if compared == 0 {
 		t.Error("nothing was compared")
 	}
 }
 
 func TestPlainTemplate(t *testing.T) {
-	tok := smallTokenizer()
+	tok := smallTokenizer(t)
 	cfg := NewTokenizerConfig(tok, 1024)
 	talk := []Message{{"user", "What is <｜User｜>?"}, {"assistant", "A spelling."}, {"user", ""}}
 	for _, ask := range []bool{false, true} {
@@ -124,7 +125,7 @@ func TestPlainTemplate(t *testing.T) {
 
 // TestPromptInjection: what a message spells never becomes a control token.
 func TestPromptInjection(t *testing.T) {
-	tok := smallTokenizer()
+	tok := smallTokenizer(t)
 	cfg := NewTokenizerConfig(tok, 1024)
 	for _, name := range TemplateNames() {
 		if err := cfg.UseTemplate(name); err != nil {
@@ -184,13 +185,13 @@ func TestChatErrors(t *testing.T) {
 	if err := new(TokenizerConfig).UseTemplate("nope"); err == nil || !strings.Contains(err.Error(), "plain and deepseek-v3") {
 		t.Errorf("unknown name: %v", err)
 	}
-	if _, err := smallTokenizer().EncodeSegments([]Segment{{"<|im_start|>", true}}); !errors.Is(err, ErrTemplate) {
+	if _, err := smallTokenizer(t).EncodeSegments([]Segment{{"<|im_start|>", true}}); !errors.Is(err, ErrTemplate) {
 		t.Errorf("control token that is not there: %v", err)
 	}
 }
 
 func TestTokenizerConfig(t *testing.T) {
-	want := NewTokenizerConfig(smallTokenizer(), 2048)
+	want := NewTokenizerConfig(smallTokenizer(t), 2048)
 	data, err := want.JSON()
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 
 // TestJSONRoundTrip: a tokenizer that is written and loaded is the same one.
 func TestJSONRoundTrip(t *testing.T) {
-	tok := smallTokenizer()
+	tok := smallTokenizer(t)
 	data := mustJSON(t, tok)
 	again, err := LoadTokenizer(data)
 	if err != nil {

@@ -44,8 +44,9 @@ func (t *Tokenizer) BOS() int32 { return t.bos }
 // EOS is the id of the token that ends a text, -1 if there is none.
 func (t *Tokenizer) EOS() int32 { return t.eos }
 
-// Placeholders is the number of ids that a trained vocabulary filled up with unused
-// tokens, because the text had fewer merges to offer than were asked for.
+// Placeholders is the number of ids without a use: TrainBPE fills a vocabulary up with
+// them when the text has fewer merges to offer than were asked for, and published
+// vocabularies keep some in reserve.
 func (t *Tokenizer) Placeholders() int { return t.placeholders }
 
 // ID is the id of a token by its spelling in tokenizer.json: a control token's text,

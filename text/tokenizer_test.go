@@ -93,7 +93,7 @@ func randomText(rng *rand.Rand, tok *Tokenizer) string {
 // TestRoundTrip: every string comes back from its ids, byte for byte; the stream says
 // what Decode says, in parts that are UTF-8.
 func TestRoundTrip(t *testing.T) {
-	tok, rng := smallTokenizer(), rand.New(rand.NewPCG(1, 2))
+	tok, rng := smallTokenizer(t), rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
 		s := randomText(rng, tok)
 		for _, ids := range [][]int32{tok.Encode(s), tok.EncodeWithSpecial(s)} {
@@ -169,7 +169,7 @@ func slowMerge(m *mergeTable, ids []int32) []int32 {
 
 // TestMergeForms: the short and the long form of merging, and the definition, agree.
 func TestMergeForms(t *testing.T) {
-	tok, rng := smallTokenizer(), rand.New(rand.NewPCG(3, 4))
+	tok, rng := smallTokenizer(t), rand.New(rand.NewPCG(3, 4))
 	source := string(bytes.Join(goSource(t, 1<<16), nil))
 	for range 2000 {
 		n := 1 + rng.IntN(200)
@@ -200,7 +200,7 @@ func TestBombs(t *testing.T) {
 		if unit == "a" || unit == " " {
 			size = 1 << 20
 		}
-		s, tok := strings.Repeat(unit, size/len(unit)), smallTokenizer()
+		s, tok := strings.Repeat(unit, size/len(unit)), smallTokenizer(t)
 		start := time.Now()
 		ids := tok.EncodeWithSpecial(s)
 		if took := time.Since(start); took > 10*time.Second {
@@ -213,7 +213,7 @@ func TestBombs(t *testing.T) {
 }
 
 func TestConcurrentEncode(t *testing.T) {
-	tok := smallTokenizer()
+	tok := smallTokenizer(t)
 	docs := goSource(t, 1<<19)
 	want := make([][]int32, len(docs))
 	for i, d := range docs {

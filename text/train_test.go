@@ -6,17 +6,27 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
+
+// goroot is the folder of the Go toolchain, "" if there is none.
+var goroot = sync.OnceValue(func() string {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+})
 
 // goSource reads Go files of the toolchain's own library, up to limit bytes.
 func goSource(t testing.TB, limit int) [][]byte {
 	var docs [][]byte
-	root := filepath.Join(runtime.GOROOT(), "src")
+	root := filepath.Join(goroot(), "src")
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || limit <= 0 || filepath.Ext(p) != ".go" {
 			return err
