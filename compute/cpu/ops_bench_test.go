@@ -119,6 +119,12 @@ func BenchmarkRows(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%dx%d", name, t, d), func(b *testing.B) { reportBytes(b, int(tensors*float64(size)), op) })
 		}
 		run("Add", 3, func() { be.Add(y, x) })
+		half := ar.Alloc(compute.BF16, t, d)
+		run("CopyToBF16", 1.5, func() { be.Copy(half, x) })
+		run("CopyFromBF16", 1.5, func() { be.Copy(y, half) })
+		run("Zero", 1, func() { be.Zero(y) })
+		run("Scale", 2, func() { be.Scale(y, 1) })
+		run("Embed", 2, func() { be.Embed(y, x, pos) })
 		run("SumSquares", 1, func() { be.SumSquares(x) })
 		run("RMSNorm", 2, func() { be.RMSNorm(y, rstd, x, w, 1e-6) })
 		run("RMSNormBackwardInput", 3, func() { be.RMSNormBackwardInput(y, z, x, w, rstd, false) })
@@ -133,6 +139,33 @@ func BenchmarkRows(b *testing.B) {
 		run("AdamW", 7, func() {
 			be.AdamW(compute.AdamWArgs{P: p, G: x, M: z, V: v, LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, Correct1: 0.1, Correct2: 0.05, GradScale: 1})
 		})
+		ar.Free()
+	}
+}
+
+// BenchmarkRoute reports the time of a token, the router's unit of work.
+func BenchmarkRoute(b *testing.B) {
+	for _, s := range [][4]int{{4096, 16, 4, 4}, {4096, 32, 4, 4}, {1024, 256, 8, 8}} { // tokens, experts, top, groups
+		be := newBackend(b, "", 0)
+		ar := be.NewArena("benchmark")
+		t, e, k := s[0], s[1], s[2]
+		a := compute.RouteArgs{TopK: k, Groups: s[3], TopGroups: s[3] / 2, Normalize: true, Scale: 2.5,
+			Logits: random(be, ar.F32(t, e), 1), Bias: random(be, ar.F32(1, e), 2), Scores: ar.F32(t, e), Experts: ar.I32(t, k), Weights: ar.F32(t, k),
+			Offsets: ar.I32(1, e+1), Token: ar.I32(1, t*k), Slot: ar.I32(t, k), RowW: ar.F32(1, t*k)}
+		g := compute.RouteBackwardArgs{RouteArgs: a, DRowW: random(be, ar.F32(1, t*k), 3), DLogits: ar.F32(t, e), SeqLen: 256, AuxAlpha: 1e-4, AuxScale: 1}
+		run := func(name string, op func()) {
+			b.Run(fmt.Sprintf("%s/T%d/E%d/top%d", name, t, e, k), func(b *testing.B) {
+				best := time.Duration(1 << 62)
+				for b.Loop() {
+					start := time.Now()
+					op()
+					best = min(best, time.Since(start))
+				}
+				b.ReportMetric(float64(best.Nanoseconds())/float64(t), "ns/token")
+			})
+		}
+		run("forward", func() { be.Route(a) })
+		run("backward", func() { be.RouteBackward(g) })
 		ar.Free()
 	}
 }

@@ -2,6 +2,8 @@ package cpu
 
 import (
 	"math"
+	mathbits "math/bits"
+	"unsafe"
 
 	"sonde/compute"
 )
@@ -36,13 +38,16 @@ func (b *Backend) Route(a compute.RouteArgs) {
 type router struct {
 	compute.RouteArgs
 	bias, choice, groups []float32
-	taken                []int32 // an expert's or a group's mark
+	keys                 []uint64 // of experts or groups; see key
+	taken                []uint64 // a bit per expert or group
 }
 
 func newRouter(w *worker, a compute.RouteArgs) router {
 	e, g := a.Logits.NumCols(), max(a.Groups, 1)
+	words := unsafe.Slice((*uint64)(unsafe.Pointer(scratch(w, 2*e))), e)
+	marks := unsafe.Slice((*uint64)(unsafe.Pointer(scratch(w, 2*(e+63)/64+2))), (e+63)/64)
 	return router{RouteArgs: a, bias: a.Bias.RowF32(0), choice: slice(scratch(w, e), e), groups: slice(scratch(w, g), g),
-		taken: w.scratch.I32(1, e).RowI32(0)}
+		keys: words, taken: marks}
 }
 
 // token writes the scores, experts and weights of token i.
@@ -55,11 +60,12 @@ func (r *router) token(k *kernels, i int) {
 	if r.Groups > 1 {
 		r.maskGroups()
 	}
-	takeBest(r.choice, r.TopK, r.taken)
+	r.takeBest(r.choice, r.TopK)
 	experts, w := r.Experts.RowI32(i), r.Weights.RowF32(i)
 	n, sum := 0, float32(0)
-	for j, taken := range r.taken {
-		if taken != 0 {
+	for at, word := range r.taken {
+		for ; word != 0; word &= word - 1 {
+			j := 64*at + mathbits.TrailingZeros64(word)
 			experts[n], w[n] = int32(j), s[j]
 			sum += s[j]
 			n++
@@ -73,18 +79,29 @@ func (r *router) token(k *kernels, i int) {
 	}
 }
 
-// takeBest marks the k largest values.
-func takeBest(v []float32, k int, taken []int32) {
-	clear(taken)
-	taken = taken[:len(v)]
+// key orders values as unsigned integers, the lower of equal places first; it is
+// never 0. Comparing keys needs no branch that a processor could guess wrong.
+func key(v float32, place int) uint64 {
+	b := math.Float32bits(v)
+	b ^= uint32(int32(b)>>31) | 1<<31
+	return uint64(b)<<32 | uint64(^uint32(place))
+}
+
+// takeBest marks the k largest values in taken.
+func (r *router) takeBest(v []float32, k int) {
+	keys := r.keys[:len(v)]
+	for j, x := range v {
+		keys[j] = key(x, j)
+	}
+	clear(r.taken)
 	for range k {
-		top := -1
-		for j, x := range v {
-			if taken[j] == 0 && (top < 0 || x > v[top]) {
-				top = j
-			}
+		best := uint64(0)
+		for _, x := range keys {
+			best = max(best, x)
 		}
-		taken[top] = 1
+		place := ^uint32(best)
+		keys[place] = 0
+		r.taken[place/64] |= 1 << (place % 64)
 	}
 }
 
@@ -95,9 +112,9 @@ func (r *router) maskGroups() {
 	for g := range r.groups {
 		r.groups[g] = bestTwo(r.choice[g*per : (g+1)*per])
 	}
-	takeBest(r.groups, r.TopGroups, r.taken[:len(r.groups)])
-	for g, taken := range r.taken[:len(r.groups)] {
-		if taken == 0 {
+	r.takeBest(r.groups, r.TopGroups)
+	for g := range r.groups {
+		if r.taken[g/64]&(1<<(g%64)) == 0 {
 			for j := g * per; j < (g+1)*per; j++ {
 				r.choice[j] = float32(math.Inf(-1))
 			}
@@ -110,16 +127,9 @@ func bestTwo(v []float32) float32 {
 	if len(v) == 1 {
 		return v[0]
 	}
-	a, b := v[0], v[1]
-	if b > a {
-		a, b = b, a
-	}
+	a, b := max(v[0], v[1]), min(v[0], v[1])
 	for _, x := range v[2:] {
-		if x > a {
-			a, b = x, a
-		} else if x > b {
-			b = x
-		}
+		a, b = max(a, x), max(b, min(a, x))
 	}
 	return a + b
 }
@@ -129,10 +139,12 @@ func bestTwo(v []float32) float32 {
 func dispatch(a compute.RouteArgs, next []int32) {
 	off, token, rowW := a.Offsets.RowI32(0), a.Token.RowI32(0), a.RowW.RowF32(0)
 	clear(off)
-	t := a.Experts.NumRows()
+	t, k := a.Experts.NumRows(), a.Experts.NumCols()
+	experts, slots, weights := a.Experts.Int32s(), a.Slot.Int32s(), a.Weights.Float32s()
+	count := off[1:]
 	for i := range t {
-		for _, e := range a.Experts.RowI32(i) {
-			off[e+1]++
+		for _, e := range experts[i*a.Experts.Stride():][:k] {
+			count[e]++
 		}
 	}
 	for e := 1; e < len(off); e++ {
@@ -140,8 +152,8 @@ func dispatch(a compute.RouteArgs, next []int32) {
 	}
 	copy(next, off)
 	for i := range t {
-		slot, w := a.Slot.RowI32(i), a.Weights.RowF32(i)
-		for j, e := range a.Experts.RowI32(i) {
+		slot, w := slots[i*a.Slot.Stride():][:k], weights[i*a.Weights.Stride():][:k]
+		for j, e := range experts[i*a.Experts.Stride():][:k] {
 			r := next[e]
 			next[e]++
 			token[r], slot[j], rowW[r] = int32(i), r, w[j]
@@ -237,8 +249,9 @@ func (g *routeGradients) balanceGrads(ds, s []float32) {
 		sum += v
 		mean += g.balance[j] * v
 	}
-	mean /= sum
+	inv := 1 / sum
+	mean *= inv
 	for j := range ds {
-		ds[j] += (g.balance[j] - mean) / sum
+		ds[j] += (g.balance[j] - mean) * inv
 	}
 }
