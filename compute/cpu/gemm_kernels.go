@@ -24,14 +24,16 @@ type gemmKernels struct {
 	// roundBF16 rounds n float32 to bfloat16, kept as float32; n is a multiple of 16.
 	roundBF16 func(n int, src, dst *float32)
 
-	// gemvT is y[nr] (+)= x[k] times nr rows of w; k is a positive multiple of 16
-	// (F32) or 32 (BF16). nil where there is no kernel.
-	gemvTF32  func(k int, w *float32, ld int, x, y *float32, acc int)
-	gemvTBF16 func(k int, w *uint16, ld int, x, y *float32, acc int)
-	// gemvN is y[wide] (+)= x[k] times w as [k][..].
+	// gemvT advances every chain by lines pieces of 64 bytes of its rows of w, which
+	// are ld bytes apart, and fetches as much memory from next on, unless that is nil.
+	// lanes is the number of rows of a chain, 0 where there is no kernel.
+	lanes     int
+	gemvTF32  func(lines, ld int, chains, next *byte)
+	gemvTBF16 func(lines, ld int, chains, next *byte)
+	// gemvN is y[wide] += x[k] times w as [k][..]; wide is 0 where there is no kernel.
 	wide      int
-	gemvNF32  func(k int, w *float32, ld int, x, y *float32, acc int)
-	gemvNBF16 func(k int, w *uint16, ld int, x, y *float32, acc int)
+	gemvNF32  func(k int, w *float32, ld int, x, y *float32)
+	gemvNBF16 func(k int, w *uint16, ld int, x, y *float32)
 
 	// fmaLoop runs n rounds of fmaFlops floating-point operations on registers.
 	fmaLoop  func(n int)

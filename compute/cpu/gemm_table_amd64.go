@@ -7,7 +7,7 @@ func avx2Gemm() gemmKernels {
 		packTF32: packTF32AVX2, packTBF16: packTBF16AVX2,
 		packNF32: packNF32AVX2, packNBF16: packNBF16AVX2,
 		packNRows: packNRowsAVX2, roundBF16: roundBF16AVX2,
-		gemvTF32: gemvTF32AVX2, gemvTBF16: gemvTBF16AVX2,
+		lanes: 8, gemvTF32: gemvTF32AVX2, gemvTBF16: gemvTBF16AVX2,
 		wide: 64, gemvNF32: gemvNF32AVX2, gemvNBF16: gemvNBF16AVX2,
 		fmaLoop: fmaLoopAVX2, fmaFlops: 12 * 8 * 2, readLoop: readLoopAVX2,
 	}

@@ -16,85 +16,181 @@ func (t *gemmKernels) row(w *worker, p *product, i int, cols span) {
 		x = rounded
 	}
 	y := (*float32)(unsafe.Add(p.c, i*p.ldc))
-	g := gemv{t: t, w: w, b: &p.b, k: p.k, x: x, packed: scratch(w, blockK*t.nr), edge: scratch(w, t.nr)}
-	if p.acc {
-		g.acc = 1
+	if !p.acc {
+		clear(unsafe.Slice(floatAt(y, 4*cols.from), cols.len()))
 	}
-	j := cols.from
-	if p.b.transposed {
-		for ; j+t.nr <= cols.to; j += t.nr {
-			g.panelT(floatAt(y, 4*j), j)
-		}
-	} else if t.wide > 0 && !p.b.round {
-		for ; j+t.wide <= cols.to; j += t.wide {
-			g.panelN(floatAt(y, 4*j), j)
-		}
+	g := gemv{t: t, b: &p.b, k: p.k, x: x, y: y, chains: &w.chains,
+		packed: scratch(w, blockK*t.nr), spare: scratch(w, t.nr)}
+	switch {
+	case p.b.transposed && t.lanes > 0 && !p.b.round:
+		cols.from = g.rows(cols)
+	case !p.b.transposed && t.wide > 0 && !p.b.round:
+		cols.from = g.columns(cols)
 	}
-	for ; j < cols.to; j += t.nr {
-		g.packedPanel(floatAt(y, 4*j), 0, j, min(t.nr, cols.to-j), g.acc)
+	for ; cols.from < cols.to; cols.from += t.nr {
+		g.viaPanel(0, cols.from, min(t.nr, cols.to-cols.from))
 	}
 }
 
-// gemv is one row times a matrix.
+// gemv adds one row times a matrix to y.
 type gemv struct {
 	t      *gemmKernels
-	w      *worker
 	b      *operand
 	k      int
-	x      *float32
-	packed *float32 // a panel of B
-	edge   *float32 // nr sums
-	acc    int
+	x, y   *float32
+	chains *[chainCount]chain
+	packed *float32 // room for a panel of B
+	spare  *float32 // room for nr sums
 }
 
-// panelT makes nr outputs whose weights are rows from j on.
-func (g *gemv) panelT(y *float32, j int) {
-	b, whole := g.b, 0
-	w := unsafe.Add(b.p, j*b.ld)
-	switch {
-	case g.t.gemvTF32 == nil || b.round:
-	case b.bf16:
-		if whole = g.k &^ 31; whole > 0 {
-			g.t.gemvTBF16(whole, (*uint16)(w), b.ld, g.x, y, g.acc)
+// chainCount is how many chains gemvT advances at a time.
+const chainCount = 2
+
+// chain is what gemvT needs to know of lanes outputs: where in their rows of w and in
+// x it stands, and their sums so far.
+type chain struct {
+	w    unsafe.Pointer
+	x, y *float32
+}
+
+// rows makes the outputs cols whose weights are rows in memory, as many as come in
+// whole lanes, and returns where it stopped.
+func (g *gemv) rows(cols span) int {
+	size := g.b.size()
+	lines := g.k * size / 64
+	s := schedule{lines: lines, blocks: cols.len() / g.t.lanes}
+	if lines > 0 {
+		if g.b.ld%aliasStride == 0 {
+			s.lag = min(aliasLag, lines/chainCount)
 		}
-	default:
-		if whole = g.k &^ 15; whole > 0 {
-			g.t.gemvTF32(whole, (*float32)(w), b.ld, g.x, y, g.acc)
+		for s.next() {
+			g.advance(&s, cols.from)
 		}
 	}
-	if whole < g.k {
-		acc := g.acc
-		if whole > 0 {
-			acc = 1
+	end := cols.from + s.blocks*g.t.lanes
+	if done := lines * 64 / size; done < g.k {
+		for j := cols.from; j < end; j += g.t.nr {
+			g.viaPanel(done, j, min(g.t.nr, end-j))
 		}
-		g.packedPanel(y, whole, j, g.t.nr, acc)
+	}
+	return end
+}
+
+// aliasStride is a distance between rows in bytes at which they all fall into the same
+// sets of the first-level cache, which are smaller than the rows in work.
+const aliasStride = 4096
+
+// aliasLag is by how many cache lines the chains keep apart then: enough that the lines
+// the processor fetches ahead by itself do not meet either.
+const aliasLag = 16
+
+// schedule gives out blocks of rows to the chains, which work side by side. Chain c is
+// c*lag lines behind the first, so that rows that share sets of the cache there are
+// read at different places.
+type schedule struct {
+	lines, blocks, lag int
+	now, step          int                                   // all chains stand at now and go on by step lines
+	at                 [chainCount]struct{ block, line int } // block -1: nothing to do
+}
+
+// next finds how far the chains can go before one of them comes to the end of its rows.
+func (s *schedule) next() bool {
+	s.now += s.step
+	s.step = 0
+	for c := range s.at {
+		at := &s.at[c]
+		t := s.now - c*s.lag
+		at.block, at.line = -1, 0
+		left := -t
+		if t >= 0 {
+			at.line = t % s.lines
+			left = s.lines - at.line
+			if block := t/s.lines*chainCount + c; block < s.blocks {
+				at.block = block
+			} else {
+				continue
+			}
+		}
+		if s.step == 0 || left < s.step {
+			s.step = left
+		}
+	}
+	return s.step > 0
+}
+
+// advance runs the kernel for one step of the schedule; a chain without work repeats
+// another's and its sums are dropped.
+func (g *gemv) advance(s *schedule, first int) {
+	size := g.b.size()
+	var idle [chainCount]bool
+	busy := -1
+	for c, at := range s.at {
+		if idle[c] = at.block < 0; idle[c] {
+			continue
+		}
+		j := first + at.block*g.t.lanes
+		g.chains[c] = chain{unsafe.Add(g.b.p, j*g.b.ld+64*at.line), floatAt(g.x, 4*64/size*at.line), floatAt(g.y, 4*j)}
+		busy = c
+	}
+	for c := range idle {
+		if idle[c] {
+			g.chains[c] = g.chains[busy]
+			g.chains[c].y = g.spare
+		}
+	}
+	chains, next := (*byte)(unsafe.Pointer(g.chains)), g.ahead(s, first)
+	if g.b.bf16 {
+		g.t.gemvTBF16(s.step, g.b.ld, chains, next)
+	} else {
+		g.t.gemvTF32(s.step, g.b.ld, chains, next)
 	}
 }
 
-// panelN makes wide outputs whose weights are columns from j on.
-func (g *gemv) panelN(y *float32, j int) {
-	b := g.b
-	w := unsafe.Add(b.p, j*b.size())
-	if b.bf16 {
-		g.t.gemvNBF16(g.k, (*uint16)(w), b.ld, g.x, y, g.acc)
-		return
+// shortRow is up to how many bytes of a row the processor's own prefetching, which
+// needs some lines of every row to find out, is not enough. (Of longer rows it is
+// enough, and asking costs time.)
+const shortRow = 2048
+
+// ahead is where the rows begin that come next, or nil when they need not be fetched
+// early. It goes through them in the order of memory, at the pace of the chains.
+func (g *gemv) ahead(s *schedule, first int) *byte {
+	at := s.at[0]
+	if s.lines*64 > shortRow || g.b.ld != s.lines*64 || at.block < 0 || at.block+2*chainCount > s.blocks {
+		return nil
 	}
-	g.t.gemvNF32(g.k, (*float32)(w), b.ld, g.x, y, g.acc)
+	rows := g.t.lanes * chainCount
+	j := first + at.block*g.t.lanes + rows
+	return (*byte)(unsafe.Add(g.b.p, j*g.b.ld+at.line*64*rows))
 }
 
-// packedPanel makes n outputs over k from p0 on, by way of a packed panel.
-func (g *gemv) packedPanel(y *float32, p0, j, n, acc int) {
+// columns makes the outputs cols whose weights are columns in memory, as many as the
+// kernel takes at a time, and returns where it stopped.
+func (g *gemv) columns(cols span) int {
+	b, j := g.b, cols.from
+	for ; j+g.t.wide <= cols.to; j += g.t.wide {
+		w, y := unsafe.Add(b.p, j*b.size()), floatAt(g.y, 4*j)
+		if b.bf16 {
+			g.t.gemvNBF16(g.k, (*uint16)(w), b.ld, g.x, y)
+		} else {
+			g.t.gemvNF32(g.k, (*float32)(w), b.ld, g.x, y)
+		}
+	}
+	return j
+}
+
+// viaPanel makes n outputs from j on over k from p0 on, from a packed panel of B.
+func (g *gemv) viaPanel(p0, j, n int) {
 	t, ld := g.t, 4*g.t.nr
+	y := floatAt(g.y, 4*j)
 	out := y
 	if n < t.nr {
-		out = g.edge
+		out = g.spare
 		copy(unsafe.Slice(out, n), unsafe.Slice(y, n))
 	}
 	for ; p0 < g.k; p0 += blockK {
 		k := min(blockK, g.k-p0)
 		t.pack(g.packed, g.b, p0, k, j, n)
-		t.panel(1, k, floatAt(g.x, 4*p0), 0, 4, g.packed, ld, out, ld, acc)
-		acc = 1
+		t.panel(1, k, floatAt(g.x, 4*p0), 0, 4, g.packed, ld, out, ld, 1)
 	}
 	if n < t.nr {
 		copy(unsafe.Slice(y, n), unsafe.Slice(out, n))

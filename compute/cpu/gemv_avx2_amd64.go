@@ -2,22 +2,22 @@
 
 package cpu
 
-// gemvTF32AVX2 is y[j] (+)= sum over p of x[p]*w[j][p] for nr j's and k p's (a multiple of 64 bytes' worth of w); w's rows are ld bytes apart.
+// gemvTF32AVX2 does y[j] += sum over p of x[p]*w[j][p] for independent groups of lanes j's, given as (w, x, y unsafe.Pointer) in chains; lines is the number of 64-byte pieces of a row of w, ld the bytes between its rows. As much memory as is read, from next on, is asked for early, unless next is nil.
 //
 //go:noescape
-func gemvTF32AVX2(k int, w *float32, ld int, x *float32, y *float32, acc int)
+func gemvTF32AVX2(lines int, ld int, chains *byte, next *byte)
 
-// gemvNF32AVX2 is y[j] (+)= sum over p of x[p]*w[p][j] for 8 registers of j's and k p's; w's rows are ld bytes apart.
+// gemvNF32AVX2 does y[j] += sum over p of x[p]*w[p][j] for 8 registers of j's and k p's; w's rows are ld bytes apart.
 //
 //go:noescape
-func gemvNF32AVX2(k int, w *float32, ld int, x *float32, y *float32, acc int)
+func gemvNF32AVX2(k int, w *float32, ld int, x *float32, y *float32)
 
-// gemvTBF16AVX2 is y[j] (+)= sum over p of x[p]*w[j][p] for nr j's and k p's (a multiple of 64 bytes' worth of w); w's rows are ld bytes apart.
+// gemvTBF16AVX2 does y[j] += sum over p of x[p]*w[j][p] for independent groups of lanes j's, given as (w, x, y unsafe.Pointer) in chains; lines is the number of 64-byte pieces of a row of w, ld the bytes between its rows. As much memory as is read, from next on, is asked for early, unless next is nil.
 //
 //go:noescape
-func gemvTBF16AVX2(k int, w *uint16, ld int, x *float32, y *float32, acc int)
+func gemvTBF16AVX2(lines int, ld int, chains *byte, next *byte)
 
-// gemvNBF16AVX2 is y[j] (+)= sum over p of x[p]*w[p][j] for 8 registers of j's and k p's; w's rows are ld bytes apart.
+// gemvNBF16AVX2 does y[j] += sum over p of x[p]*w[p][j] for 8 registers of j's and k p's; w's rows are ld bytes apart.
 //
 //go:noescape
-func gemvNBF16AVX2(k int, w *uint16, ld int, x *float32, y *float32, acc int)
+func gemvNBF16AVX2(k int, w *uint16, ld int, x *float32, y *float32)

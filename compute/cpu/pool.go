@@ -46,7 +46,8 @@ type worker struct {
 	state   atomic.Int32
 	wake    chan struct{}
 	scratch *compute.Arena // emptied before every chunk
-	_       [64]byte       // keeps two workers' states on different cache lines
+	chains  [chainCount]chain
+	_       [64]byte // keeps two workers' states on different cache lines
 }
 
 // newPool starts threads-1 goroutines.

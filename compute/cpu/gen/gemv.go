@@ -14,72 +14,94 @@ func emitGemv(g *gen) {
 	}
 }
 
-// chains loads the sums from y, or zero.
-func (g *gen) chains(n int, y reg.GPVirtual) []reg.VecVirtual {
-	acc := g.vecs(n)
-	fresh, ready := g.label("fresh"), g.label("ready")
-	flag := g.arg("acc")
-	g.TESTQ(flag, flag)
-	g.JZ(LabelRef(fresh))
-	for i, v := range acc {
-		g.VMOVUPS(at(y, i*g.w.bytes), v)
-	}
-	g.JMP(LabelRef(ready))
-	g.Label(fresh)
-	for _, v := range acc {
-		g.zero(v)
-	}
-	g.Label(ready)
-	return acc
-}
+// chainCount is how many groups of lanes rows gemvT works on at a time, one chain of
+// dependent multiply-adds each. Four chains hide more of their latency, but the
+// processor's own prefetching does not follow that many rows.
+const chainCount = 2
 
 // gemvT emits the product of one row with weights that lie as [out, in]: the weights
 // are transposed in registers, so each output is one chain in the order of k.
 func (g *gen) gemvT(e element) {
-	g.function("gemvT"+e.name, "func(k int, w *"+e.gotype+", ld int, x, y *float32, acc int)",
-		"is y[j] (+)= sum over p of x[p]*w[j][p] for nr j's and k p's (a multiple of 64 bytes' worth of w); w's rows are ld bytes apart.")
-	k, w, ld, x, y := g.arg("k"), g.arg("w"), g.arg("ld"), g.arg("x"), g.arg("y")
-	ld3 := g.tripled(ld)
-	var blocks []block
-	for first := 0; first < g.w.nr; first += g.w.lanes() {
-		blocks = append(blocks, g.newBlock(w, ld, ld3, first))
+	g.function("gemvT"+e.name, "func(lines, ld int, chains, next *byte)",
+		"does y[j] += sum over p of x[p]*w[j][p] for independent groups of lanes j's, given as (w, x, y unsafe.Pointer) in chains; lines is the number of 64-byte pieces of a row of w, ld the bytes between its rows. As much memory as is read, from next on, is asked for early, unless next is nil.")
+	lines, chains, next := g.arg("lines"), g.arg("chains"), g.arg("next")
+	strides := g.oddStrides(g.arg("ld"))
+	var src []block
+	var x []reg.GPVirtual
+	acc := g.vecs(chainCount)
+	for i := range chainCount {
+		b := block{odd: strides}
+		for q := range g.w.lanes() / 8 {
+			p := g.GP64()
+			g.MOVQ(at(chains, 24*i), p)
+			if q > 0 {
+				t := g.GP64()
+				g.LEAQ(Mem{Base: p, Index: strides[0], Scale: 8}, t)
+				p = t
+			}
+			b.base = append(b.base, p)
+		}
+		px, py := g.GP64(), g.GP64()
+		g.MOVQ(at(chains, 24*i+8), px)
+		g.MOVQ(at(chains, 24*i+16), py)
+		g.VMOVUPS(at(py, 0), acc[i])
+		src, x = append(src, b), append(x, px)
 	}
-	acc := g.chains(len(blocks), y)
 	var mask reg.VecVirtual
 	if e.size == 2 {
 		mask = g.upperMask()
 	}
 	loop := g.label("loop")
 	g.Label(loop)
+	g.prefetch(next, chainCount*g.w.lanes())
 	for part := range 4 {
-		for i, b := range blocks {
-			g.columns(e, b, 16*part, mask, func(p int, v reg.VecVirtual) {
+		// Two chains take turns at every step; more need too many registers.
+		for c := 0; c < chainCount; c += 2 {
+			g.columns(e, src[c:c+2], 16*part, mask, func(i, p int, v reg.VecVirtual) {
 				s := g.vec()
-				g.VBROADCASTSS(at(x, 4*(part*e.per16()+p)), s)
-				g.VFMADD231PS(s, v, acc[i])
+				g.VBROADCASTSS(at(x[c+i], 4*(part*e.per16()+p)), s)
+				g.VFMADD231PS(s, v, acc[c+i])
 			})
 		}
 	}
-	for _, b := range blocks {
-		g.advanceBlock(b, 64)
+	for i := range chainCount {
+		g.advanceBlock(src[i], 64)
+		g.ADDQ(imm(16*e.per16()), x[i])
 	}
-	g.ADDQ(imm(4*4*e.per16()), x)
-	g.SUBQ(imm(4*e.per16()), k)
+	g.DECQ(lines)
 	g.JNZ(LabelRef(loop))
-	for i, v := range acc {
-		g.VMOVUPS(v, at(y, i*g.w.bytes))
+	chains = g.arg("chains")
+	for i := range chainCount {
+		py := g.GP64()
+		g.MOVQ(at(chains, 24*i+16), py)
+		g.VMOVUPS(acc[i], at(py, 0))
 	}
 	g.VZEROUPPER()
 	g.RET()
 }
 
+// prefetch asks for cache lines from p on and moves p past them, unless p is nil.
+func (g *gen) prefetch(p reg.GPVirtual, lines int) {
+	none := g.label("none")
+	g.TESTQ(p, p)
+	g.JZ(LabelRef(none))
+	for i := range lines {
+		g.PREFETCHT0(at(p, 64*i))
+	}
+	g.ADDQ(imm(64*lines), p)
+	g.Label(none)
+}
+
 // gemvN emits the product of one row with weights that lie as [in, out].
 func (g *gen) gemvN(e element) {
 	const regs = 8
-	g.function("gemvN"+e.name, "func(k int, w *"+e.gotype+", ld int, x, y *float32, acc int)",
-		"is y[j] (+)= sum over p of x[p]*w[p][j] for 8 registers of j's and k p's; w's rows are ld bytes apart.")
+	g.function("gemvN"+e.name, "func(k int, w *"+e.gotype+", ld int, x, y *float32)",
+		"does y[j] += sum over p of x[p]*w[p][j] for 8 registers of j's and k p's; w's rows are ld bytes apart.")
 	k, w, ld, x, y := g.arg("k"), g.arg("w"), g.arg("ld"), g.arg("x"), g.arg("y")
-	acc := g.chains(regs, y)
+	acc := g.vecs(regs)
+	for i, v := range acc {
+		g.VMOVUPS(at(y, i*g.w.bytes), v)
+	}
 	g.unrolled(k, 2, func() {
 		s := g.vec()
 		g.VBROADCASTSS(at(x, 0), s)

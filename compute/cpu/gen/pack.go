@@ -31,73 +31,79 @@ func (e element) per16() int { return 16 / e.size }
 // block is a group of lanes rows of a matrix of which 16 bytes a row are transposed
 // at a time.
 type block struct {
-	quads   []reg.GPVirtual // rows 0, 4, 8, ...
-	ld, ld3 reg.GPVirtual
+	base []reg.GPVirtual // rows 0, 8, ...
+	odd  [4]reg.GPVirtual
+}
+
+// oddStrides is 1, 3, 5 and 7 times ld: with them, one pointer addresses eight rows.
+func (g *gen) oddStrides(ld reg.GPVirtual) [4]reg.GPVirtual {
+	s := [4]reg.GPVirtual{ld, g.GP64(), g.GP64(), g.GP64()}
+	g.LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, s[1])
+	g.LEAQ(Mem{Base: ld, Index: ld, Scale: 4}, s[2])
+	g.LEAQ(Mem{Base: s[1], Index: ld, Scale: 4}, s[3])
+	return s
 }
 
 // newBlock sets up pointers to rows first, first+1, ... of src.
-func (g *gen) newBlock(src, ld, ld3 reg.GPVirtual, first int) block {
-	b := block{ld: ld, ld3: ld3}
-	for q := range g.w.lanes() / 4 {
+func (g *gen) newBlock(src reg.GPVirtual, odd [4]reg.GPVirtual, first int) block {
+	b := block{odd: odd}
+	for q := range g.w.lanes() / 8 {
 		p := g.GP64()
-		g.IMUL3Q(imm(first+4*q), ld, p)
+		g.IMUL3Q(imm(first+8*q), odd[0], p)
 		g.ADDQ(src, p)
-		b.quads = append(b.quads, p)
+		b.base = append(b.base, p)
 	}
 	return b
 }
 
 // at is 16 bytes of row i at offset bytes.
 func (b block) at(i, offset int) Mem {
-	m := Mem{Base: b.quads[i/4], Disp: offset}
-	switch i % 4 {
-	case 1:
-		m.Index, m.Scale = b.ld, 1
-	case 2:
-		m.Index, m.Scale = b.ld, 2
-	case 3:
-		m.Index, m.Scale = b.ld3, 1
+	m := Mem{Base: b.base[i/8], Disp: offset}
+	if i %= 8; i == 0 {
+		return m
 	}
+	m.Scale = 1
+	for i%2 == 0 {
+		i, m.Scale = i/2, m.Scale*2
+	}
+	m.Index = b.odd[i/2]
 	return m
 }
 
-// advance moves on by bytes in every row.
+// advanceBlock moves on by bytes in every row.
 func (g *gen) advanceBlock(b block, bytes int) {
-	for _, p := range b.quads {
+	for _, p := range b.base {
 		g.ADDQ(imm(bytes), p)
 	}
-}
-
-// tripled is 3*ld.
-func (g *gen) tripled(ld reg.GPVirtual) reg.GPVirtual {
-	r := g.GP64()
-	g.LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, r)
-	return r
 }
 
 // transpose4 returns four registers: word w of every row's 16 bytes at offset, the
 // rows in the lanes' order. Every 128-bit lane q is loaded with rows 4q..4q+3, so the
 // same shuffles do for all widths.
 func (g *gen) transpose4(b block, offset int) [4]reg.VecVirtual {
-	var r, u, out [4]reg.VecVirtual
-	for i := range 4 {
-		r[i] = g.vec()
-		g.repeat(b.at(i, offset), r[i])
-		for q := 1; q < len(b.quads); q++ {
-			g.insert(q, b.at(4*q+i, offset), r[i])
+	load := func(i int) reg.VecVirtual {
+		r := g.vec()
+		g.repeat(b.at(i, offset), r)
+		for q := 1; q < g.w.lanes()/4; q++ {
+			g.insert(q, b.at(4*q+i, offset), r)
 		}
+		return r
 	}
-	for i := range 4 {
-		u[i], out[i] = g.vec(), g.vec()
+	// In this order six registers do.
+	unpack := func(i int) (lo, hi reg.VecVirtual) {
+		r, s := load(i), load(i+1)
+		lo, hi = g.vec(), g.vec()
+		g.VUNPCKLPS(s, r, lo)
+		g.VUNPCKHPS(s, r, hi)
+		return lo, hi
 	}
-	g.VUNPCKLPS(r[1], r[0], u[0])
-	g.VUNPCKLPS(r[3], r[2], u[1])
-	g.VUNPCKHPS(r[1], r[0], u[2])
-	g.VUNPCKHPS(r[3], r[2], u[3])
-	g.VSHUFPS(Imm(0x44), u[1], u[0], out[0])
-	g.VSHUFPS(Imm(0xee), u[1], u[0], out[1])
-	g.VSHUFPS(Imm(0x44), u[3], u[2], out[2])
-	g.VSHUFPS(Imm(0xee), u[3], u[2], out[3])
+	lo0, hi0 := unpack(0)
+	lo2, hi2 := unpack(2)
+	out := [4]reg.VecVirtual{g.vec(), g.vec(), g.vec(), g.vec()}
+	g.VSHUFPS(Imm(0x44), lo2, lo0, out[0])
+	g.VSHUFPS(Imm(0xee), lo2, lo0, out[1])
+	g.VSHUFPS(Imm(0x44), hi2, hi0, out[2])
+	g.VSHUFPS(Imm(0xee), hi2, hi0, out[3])
 	return out
 }
 
@@ -119,19 +125,29 @@ func (g *gen) insert(q int, m Mem, v reg.VecVirtual) {
 	g.VINSERTF128(Imm(uint64(q)), m, v, v)
 }
 
-// columns calls use for each step of k in a transposed block of 16 bytes a row, with
-// a register of lanes float32 that use may destroy. mask holds 0xffff0000 (BF16).
-func (g *gen) columns(e element, b block, offset int, mask reg.VecVirtual, use func(p int, v reg.VecVirtual)) {
-	for i, v := range g.transpose4(b, offset) {
+// columns calls use for each step of k in transposed blocks of 16 bytes a row, the
+// blocks taking turns, with a register of lanes float32. mask holds 0xffff0000 (BF16).
+func (g *gen) columns(e element, blocks []block, offset int, mask reg.VecVirtual, use func(i, p int, v reg.VecVirtual)) {
+	outs := make([][4]reg.VecVirtual, len(blocks))
+	for i, b := range blocks {
+		outs[i] = g.transpose4(b, offset)
+	}
+	for w := range 4 {
 		if e.size == 4 {
-			use(i, v)
+			for i := range blocks {
+				use(i, w, outs[i][w])
+			}
 			continue
 		}
-		even := g.vec()
-		g.VPSLLD(Imm(16), v, even)
-		use(2*i, even)
-		g.and(mask, v)
-		use(2*i+1, v)
+		for i := range blocks {
+			even := g.vec()
+			g.VPSLLD(Imm(16), outs[i][w], even)
+			use(i, 2*w, even)
+		}
+		for i := range blocks {
+			g.and(mask, outs[i][w])
+			use(i, 2*w+1, outs[i][w])
+		}
 	}
 }
 
@@ -161,28 +177,44 @@ func (g *gen) packT(e element) {
 	g.function("packT"+e.name, "func(k int, src *"+e.gotype+", ld int, dst *float32)",
 		"writes dst[p][j] = src[j][p] for k p's (a multiple of 16 bytes' worth) and nr j's, as float32; src's rows are ld bytes apart.")
 	k, src, ld, dst := g.arg("k"), g.arg("src"), g.arg("ld"), g.arg("dst")
-	ld3 := g.tripled(ld)
+	odd := g.oddStrides(ld)
 	var blocks []block
 	for first := 0; first < g.w.nr; first += g.w.lanes() {
-		blocks = append(blocks, g.newBlock(src, ld, ld3, first))
+		blocks = append(blocks, g.newBlock(src, odd, first))
 	}
 	var mask reg.VecVirtual
 	if e.size == 2 {
 		mask = g.upperMask()
 	}
-	loop := g.label("loop")
-	g.Label(loop)
-	for i, b := range blocks {
-		g.columns(e, b, 0, mask, func(p int, v reg.VecVirtual) {
-			g.VMOVUPS(v, at(dst, p*4*g.w.nr+i*g.w.bytes))
-		})
-		g.advanceBlock(b, 16)
+	step := func(parts int) {
+		// A block takes all it needs of its cache lines before the next block begins:
+		// rows a power of two apart share a set of the cache, which holds eight lines.
+		for i := range blocks {
+			for part := range parts {
+				g.columns(e, blocks[i:i+1], 16*part, mask, func(_, p int, v reg.VecVirtual) {
+					g.VMOVUPS(v, at(dst, (part*e.per16()+p)*4*g.w.nr+i*g.w.bytes))
+				})
+			}
+			g.advanceBlock(blocks[i], 16*parts)
+		}
+		g.ADDQ(imm(4*g.w.nr*e.per16()*parts), dst)
 	}
-	g.ADDQ(imm(4*g.w.nr*e.per16()), dst)
-	g.SUBQ(imm(e.per16()), k)
-	g.JNZ(LabelRef(loop))
+	g.whole(k, 4*e.per16(), func() { step(4) })
+	g.whole(k, e.per16(), func() { step(1) })
 	g.VZEROUPPER()
 	g.RET()
+}
+
+// whole runs step while n, which it counts down, is at least unit.
+func (g *gen) whole(n reg.GPVirtual, unit int, step func()) {
+	loop, done := g.label("loop"), g.label("done")
+	g.Label(loop)
+	g.CMPQ(n, imm(unit))
+	g.JLT(LabelRef(done))
+	step()
+	g.SUBQ(imm(unit), n)
+	g.JMP(LabelRef(loop))
+	g.Label(done)
 }
 
 // widen loads lanes elements as float32.
