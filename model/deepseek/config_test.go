@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sonde/compute"
 )
 
 // edit is the v3 preset with keys replaced (or removed, where the value is "").
@@ -171,7 +173,7 @@ func TestParamCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	be := testBackends(t)["reference"]
+	be := compute.NewReference()
 	ar := be.NewArena("test")
 	defer ar.Free()
 	got := int64(0)

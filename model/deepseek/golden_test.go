@@ -10,13 +10,20 @@ import (
 	"testing"
 
 	"sonde/compute"
+	"sonde/compute/cpu"
 	"sonde/internal/golden"
 	"sonde/nn"
 )
 
-// testBackends are the processors that the goldens are run on.
+// testBackends are the processors that the goldens are run on: the reference and the
+// fastest kernels of this machine.
 func testBackends(t testing.TB) map[string]compute.Backend {
-	return map[string]compute.Backend{"reference": compute.NewReference()}
+	fast, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fast.Close)
+	return map[string]compute.Backend{"reference": compute.NewReference(), fast.Name(): fast}
 }
 
 // TestGoldenModels compares with transformers over every case of the folder.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sonde/compute"
+	"sonde/compute/cpu"
 )
 
 // toy is a config small enough for the reference, with everything that V3 has.
@@ -19,10 +20,14 @@ func toy() *Config {
 
 func toyModel(t *testing.T, cfg *Config) (*Model, *compute.Arena, Batch) {
 	t.Helper()
+	return toyModelOn(t, compute.NewReference(), cfg)
+}
+
+func toyModelOn(t *testing.T, be compute.Backend, cfg *Config) (*Model, *compute.Arena, Batch) {
+	t.Helper()
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	be := testBackends(t)["reference"]
 	ar := be.NewArena("toy")
 	t.Cleanup(ar.Free)
 	m := New(cfg, be, ar)
@@ -33,6 +38,36 @@ func toyModel(t *testing.T, cfg *Config) (*Model, *compute.Arena, Batch) {
 		ids[i] = int32(rng.IntN(cfg.VocabSize))
 	}
 	return m, ar, shiftedBatch(ids, 3, 12, cfg.NumNextnPredict)
+}
+
+// TestThreadsSameBits: losses, gradients and generation do not depend on the number
+// of threads.
+func TestThreadsSameBits(t *testing.T) {
+	var losses [][2]float64
+	var grads, logits [][]float32
+	for _, threads := range []int{1, 2, 5} {
+		be, err := cpu.New(cpu.Options{Threads: threads})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer be.Close()
+		m, ar, b := toyModelOn(t, be, toy())
+		g := m.Twin(ar)
+		r := m.LossAndGrad(ar, b, g, StepOptions{MTPLambda: 0.3, AuxAlpha: 0.01, Scale: 1})
+		losses, grads = append(losses, [2]float64{r.Loss, r.MTPLoss}), append(grads, flatten(g))
+		s := m.NewState(12)
+		defer s.Close()
+		l, err := m.ExtendAll(s, b.Tokens[:12])
+		if err != nil {
+			t.Fatal(err)
+		}
+		logits = append(logits, l)
+	}
+	for i := range losses {
+		if losses[i] != losses[0] || !slices.Equal(grads[i], grads[0]) || !slices.Equal(logits[i], logits[0]) {
+			t.Errorf("run %d differs from the run with one thread: losses %v and %v", i, losses[i], losses[0])
+		}
+	}
 }
 
 func flatten(m *Model) []float32 {
