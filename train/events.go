@@ -34,7 +34,7 @@ func createEvents(run string, step int) (*events, error) {
 		return e, nil
 	}
 	const sessionLog, start = 7, 1
-	return e, e.write(appendBytes(nil, sessionLog, []byte{1<<3 | 0, start}), step)
+	return e, e.write(appendBytes(nil, sessionLog, []byte{1 << 3, start}), step)
 }
 
 // scalars writes one value for each tag at a step.
@@ -52,7 +52,7 @@ func (e *events) scalars(step int, tags []string, values []float64) error {
 // write frames one Event: wall_time is field 1, step field 2, the rest is what.
 func (e *events) write(what []byte, step int) error {
 	event := append([]byte{1<<3 | 1}, binary.LittleEndian.AppendUint64(nil, math.Float64bits(float64(time.Now().UnixMicro())/1e6))...)
-	event = append(event, 2<<3|0)
+	event = append(event, 2<<3)
 	event = binary.AppendUvarint(event, uint64(step))
 	event = append(event, what...)
 	e.buf = binary.LittleEndian.AppendUint64(e.buf[:0], uint64(len(event)))

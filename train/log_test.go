@@ -106,12 +106,14 @@ func TestSpikes(t *testing.T) {
 			t.Fatalf("a falling loss is called a spike at %d", i)
 		}
 	}
-	if s.add(9) || s.add(9) {
-		t.Error("two bad batches are called a spike")
-	}
-	s.add(3)
-	if s.add(9) || s.add(9) || !s.add(9) {
-		t.Error("three high steps in a row are a spike, fewer are not")
+	for i, want := range []bool{false, false, false, false, false, true} {
+		loss := 9.0
+		if i == 2 {
+			loss = 3 // two bad batches, then a good one
+		}
+		if got := s.add(loss); got != want {
+			t.Errorf("high step %d: spike %v, expected %v: three in a row are one, fewer are not", i, got, want)
+		}
 	}
 	if !strings.Contains(s.describe(), "3 steps in a row") {
 		t.Error(s.describe())

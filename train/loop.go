@@ -263,8 +263,11 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 	if r.peak > 0 {
 		line.MFU = 3 * r.cfg.FlopsPerToken(r.o.SeqLen, *r.o.MTPLambda > 0) * line.TokensPerS / (1e9 * r.peak)
 	}
-	if r.due(r.o.EvalEvery, 20) && r.step < r.sched.steps {
+	if r.due(r.o.EvalEvery, evalTimes) && r.step < r.sched.steps {
 		res, err := r.eval.run(ctx, r.act, max(r.eval.passes()/evalShare, 1))
+		if err == nil && !finite(res.bpb) {
+			return nil, r.trouble(r.step, fmt.Sprintf("the held-out text needs %v bits per byte", res.bpb))
+		}
 		if err == nil {
 			line.HeldoutBPB = &res.bpb
 		} else if !errors.Is(err, context.Canceled) {
@@ -276,6 +279,9 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 
 // evalShare is the number of passes of a look at the held-out text on the way.
 const evalShare = 16
+
+// evalTimes is how often the run looks at it unless told otherwise.
+const evalTimes = 10
 
 // gradients runs the passes of the step.
 func (r *run) gradients(ctx context.Context) (*Line, [][]int64, error) {
@@ -328,7 +334,11 @@ func (r *run) check(l *Line) error {
 	if what == "" {
 		return nil
 	}
-	return &Trouble{Step: l.Step, What: what, Tensor: r.w.culprit(), LastGood: r.lastGood, LR: r.o.LR}
+	return r.trouble(l.Step, what)
+}
+
+func (r *run) trouble(step int, what string) error {
+	return &Trouble{Step: step, What: what, Tensor: r.w.culprit(), LastGood: r.lastGood, LR: r.o.LR}
 }
 
 // record writes the step to the log, the event file and the curve.
@@ -400,11 +410,16 @@ func (r *run) explain(err error) error {
 	if errors.As(err, &t) {
 		return err
 	}
+	again := fmt.Sprintf("Once the cause is gone, go on with\n  sonde train --out %s --resume", shellQuote(r.o.Out))
+	var failed *checkpoint.SaveError
+	if errors.As(err, &failed) && failed.LastGood != "" {
+		return fmt.Errorf("step %d: %w. %s", r.step, err, again)
+	}
 	good := "there is no checkpoint yet, a resume begins at step 0"
 	if r.lastGood != "" {
 		good = "the last good checkpoint is " + r.lastGood
 	}
-	return fmt.Errorf("step %d: %w; %s. Once the cause is gone, go on with\n  sonde train --out %s --resume", r.step, err, good, shellQuote(r.o.Out))
+	return fmt.Errorf("step %d: %w; %s. %s", r.step, err, good, again)
 }
 
 func interrupted(err error, run string) error {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"sonde/compute/cpu"
 	"sonde/model/deepseek"
 )
@@ -96,6 +98,14 @@ func mustRun(t testing.TB, c Config) (*Summary, string) {
 		t.Fatalf("Run: %v\n%s", err, out.String())
 	}
 	return s, out.String()
+}
+
+// compareLogs fails unless two runs have the same steps to the last bit.
+func compareLogs(t testing.TB, want, got string) {
+	t.Helper()
+	if diff := cmp.Diff(logOf(t, want), logOf(t, got), timeless); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // wantError fails unless err says every part.

@@ -77,10 +77,15 @@ func (w *weights) keepBiases() {
 }
 
 // gradNorm is the Euclidean norm of all gradients.
-func (w *weights) gradNorm() float64 {
+func (w *weights) gradNorm() float64 { return w.normOf(w.gBlocks) }
+
+// norm is that of all weights.
+func (w *weights) norm() float64 { return w.normOf(w.blocks) }
+
+func (w *weights) normOf(blocks []nn.Param) float64 {
 	sum := 0.0
-	for _, g := range w.gBlocks {
-		sum += w.be.SumSquares(g.T)
+	for _, b := range blocks {
+		sum += w.be.SumSquares(b.T)
 	}
 	return math.Sqrt(sum)
 }

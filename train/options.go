@@ -54,7 +54,7 @@ type Options struct {
 
 	SaveEvery   int `json:"save_every" resume:"free" help:"Steps between checkpoints (default: a twentieth of the run)."`
 	Keep        int `json:"keep" resume:"free" help:"Checkpoints kept (default: 2)."`
-	EvalEvery   int `json:"eval_every" resume:"free" help:"Steps between looks at the held-out text (default: a twentieth of the run)."`
+	EvalEvery   int `json:"eval_every" resume:"free" help:"Steps between looks at the held-out text (default: a tenth of the run)."`
 	SampleEvery int `json:"sample_every" resume:"free" help:"Steps between samples of text (default: a fifth of the run)."`
 
 	threadCount int
@@ -64,8 +64,8 @@ func (o *Options) threads() int { return max(o.threadCount, 1) }
 
 // presetDefaults are the settings that depend on the model's size.
 var presetDefaults = map[string]Options{
-	"nano":  {SeqLen: 256, Batch: 4096, BatchStart: 2048, Micro: 2048, LR: 4e-3, Warmup: 50, Constant: 0.4, HeldoutBytes: 4 << 20, Gamma: ptr(0.003)},
-	"mini":  {SeqLen: 512, Batch: 8192, BatchStart: 4096, Micro: 2048, LR: 1.5e-3, Warmup: 100, Constant: 0.5, HeldoutBytes: 2 << 20, Gamma: ptr(0.002)},
+	"nano":  {SeqLen: 256, Batch: 4096, BatchStart: 2048, Micro: 2048, LR: 4e-3, Warmup: 50, Constant: 0.4, HeldoutBytes: 1 << 20, Gamma: ptr(0.01)},
+	"mini":  {SeqLen: 512, Batch: 8192, BatchStart: 4096, Micro: 2048, LR: 1.5e-3, Warmup: 100, Constant: 0.5, HeldoutBytes: 1 << 20, Gamma: ptr(0.005)},
 	"small": {SeqLen: 1024, Batch: 65536, BatchStart: 16384, Micro: 4096, LR: 6e-4, Warmup: 300, Constant: 0.6, HeldoutBytes: 512 << 10, Gamma: ptr(0.001)},
 }
 

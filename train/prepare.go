@@ -34,8 +34,9 @@ const (
 )
 
 // tokenizerBytes is how much text of the training side, a sample by hash, trains the
-// tokenizer: more changes few merges, and costs time and memory.
-const tokenizerBytes = 24 << 20
+// tokenizer, for each token of its vocabulary: more changes few merges, and costs time
+// and memory.
+const tokenizerBytes = 1536
 
 func dataDir(run string) string { return filepath.Join(run, "data") }
 
@@ -112,7 +113,8 @@ func tokenizerFor(ctx context.Context, o *Options, c *corpus, p *progress) (*tex
 	if raw, err := os.ReadFile(keyFile); err == nil && string(raw) == key {
 		return readTokenizer(o.Out)
 	}
-	c.sample = uint32(buckets * min(1, float64(tokenizerBytes)/float64(c.counts.TrainBytes)))
+	sample := tokenizerBytes * int64(o.Vocab)
+	c.sample = uint32(buckets * min(1, float64(sample)/float64(c.counts.TrainBytes)))
 	var failed error
 	docs := func(yield func([]byte) bool) {
 		var counts Counts
@@ -123,7 +125,7 @@ func tokenizerFor(ctx context.Context, o *Options, c *corpus, p *progress) (*tex
 			return nil
 		})
 	}
-	toRead := min(c.counts.TrainBytes, tokenizerBytes)
+	toRead := min(c.counts.TrainBytes, sample)
 	tok, err := text.TrainBPE(ctx, docs, text.TrainOptions{VocabSize: o.Vocab, Threads: o.threads(),
 		Warn: func(m string) { p.note("tokenizer  %s", m) },
 		Progress: func(done, total int64) {

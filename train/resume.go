@@ -47,6 +47,9 @@ func (w *weights) stateParams() (masters, moments []nn.Param) {
 // save commits the state and then the model's folder, as of the step just done. The
 // log is made durable first: it is never older than a state.
 func (r *run) save() error {
+	if !finite(r.w.norm()) {
+		return r.trouble(r.step, "weights that are not finite would be saved")
+	}
 	if err := r.log.sync(); err != nil {
 		return err
 	}
@@ -151,7 +154,7 @@ func (r *run) countSteps(ctx context.Context, started time.Time) (int, error) {
 	// a twentieth for checkpoints and samples are not there for training, which gets
 	// half of the time in any case.
 	all := 60 * r.o.Minutes
-	looks := 1 + float64(20)/evalShare
+	looks := 1 + float64(evalTimes)/evalShare
 	left := 0.95*all - time.Since(started).Seconds() - m.look*float64(r.eval.passes())*looks
 	return stepsForTime(r.o, max(left, all/2), m.pass, m.update), nil
 }
