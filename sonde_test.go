@@ -135,12 +135,12 @@ func TestPerplexity(t *testing.T) {
 			t.Fatal(err)
 		}
 		seq.Close()
-		for i := 20; i < 40; i++ {
-			row, sum := logits[i*tiny.Vocab:(i+1)*tiny.Vocab], 0.0
+		for i := 20; i < 40; i++ { // the token at place i, from the logits before it
+			row, sum := logits[(i-1)*tiny.Vocab:i*tiny.Vocab], 0.0
 			for _, l := range row {
 				sum += math.Exp(float64(l))
 			}
-			next := ids[at+i+1]
+			next := ids[at+i]
 			nats += math.Log(sum) - float64(row[next])
 			tokens++
 			bytes += len(m.Tokenizer().DecodeBytes([]int32{next}))
@@ -169,30 +169,54 @@ func TestWindows(t *testing.T) {
 		fails   bool
 	}{
 		{3017, 1024, PerplexityOptions{Window: 512, CountFrom: 256}, 5, 1280, false},
-		{1024, 1024, PerplexityOptions{Window: 512}, 1, 512, false},
-		{1025, 1024, PerplexityOptions{Window: 512}, 2, 1024, false},
+		{4373, 1024, PerplexityOptions{Window: 512, CountFrom: 256}, 8, 2048, false},
+		{1025, 512, PerplexityOptions{Window: 512, CountFrom: 256, BOS: true}, 2, 512, false},
+		{1025, 512, PerplexityOptions{Window: 512, BOS: true}, 2, 1024, false},
+		{1024, 1024, PerplexityOptions{Window: 512}, 1, 511, false},
+		{1025, 1024, PerplexityOptions{Window: 512, CountFrom: 1}, 2, 1022, false},
 		{512, 1024, PerplexityOptions{Window: 512}, 0, 0, true},
 		{100, 64, PerplexityOptions{Window: 65}, 0, 0, true},
 		{100, 64, PerplexityOptions{Window: 8, CountFrom: 8}, 0, 0, true},
 		{100, 64, PerplexityOptions{Window: -1}, 0, 0, true},
+		{100, 64, PerplexityOptions{Window: 1}, 0, 0, true},
 		{100, 64, PerplexityOptions{CountFrom: 64}, 0, 0, true},
 		{1, 64, PerplexityOptions{}, 0, 0, true},
+		{1, 64, PerplexityOptions{BOS: true}, 1, 1, false},
 		{2, 64, PerplexityOptions{}, 1, 1, false},
 		{65, 64, PerplexityOptions{}, 1, 64, false},
 		{66, 64, PerplexityOptions{}, 2, 65, false},
+		{66, 64, PerplexityOptions{BOS: true}, 2, 66, false},
 		{1000, 64, PerplexityOptions{CountFrom: 60}, 235, 999, false},
 	}
 	for _, tc := range tests {
-		ws, err := cut(tc.n, tc.span, tc.o)
-		counted := 0
+		ids := make([]int32, tc.n)
+		for i := range ids {
+			ids[i] = int32(i)
+		}
+		var begin []int32
+		if tc.o.BOS {
+			begin = []int32{-1}
+		}
+		ws, err := cut(begin, ids, tc.span, tc.o)
+		seen := map[int32]bool{}
 		for _, w := range ws {
-			counted += w.length - w.from
-			if w.start < 0 || w.length > tc.span || w.start+w.length >= tc.n || w.from >= w.length {
-				t.Errorf("%+v: window %+v", tc, w)
+			if len(w.tokens) > tc.span || len(w.tokens) != len(w.targets) || w.from >= len(w.targets) {
+				t.Errorf("%+v: window of %d tokens, %d targets, from %d", tc, len(w.tokens), len(w.targets), w.from)
+			}
+			for i, id := range w.targets {
+				if w.tokens[i] != id-1 && w.tokens[i] != -1 {
+					t.Fatalf("%+v: %d is predicted after %d", tc, id, w.tokens[i])
+				}
+				if i >= w.from {
+					if seen[id] || tc.o.Window > 0 && int(id)%tc.o.Window < tc.o.CountFrom {
+						t.Fatalf("%+v: %d counts and should not", tc, id)
+					}
+					seen[id] = true
+				}
 			}
 		}
-		if (err != nil) != tc.fails || len(ws) != tc.windows || counted != tc.counted {
-			t.Errorf("%+v: %d windows, %d counted, %v", tc, len(ws), counted, err)
+		if (err != nil) != tc.fails || len(ws) != tc.windows || len(seen) != tc.counted {
+			t.Errorf("%+v: %d windows, %d counted, %v", tc, len(ws), len(seen), err)
 		}
 	}
 }

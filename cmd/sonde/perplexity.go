@@ -16,8 +16,8 @@ type perplexityCmd struct {
 	Model     string `arg:"" help:"Folder of the model."`
 	Data      string `required:"" help:"File with the text." placeholder:"FILE"`
 	Window    int    `help:"Cut the text into windows of so many tokens side by side; only full ones that at least one token follows count. By default every token counts, in windows of the model's context that overlap by half." placeholder:"N"`
-	CountFrom int    `help:"Count from this place of each window on; without --window, how many tokens a window repeats of the one before." placeholder:"N"`
-	BOS       bool   `name:"bos" help:"Put the beginning-of-text token before the text."`
+	CountFrom int    `help:"Count tokens from this place of each window on; without --window, how many tokens a window repeats of the one before." placeholder:"N"`
+	BOS       bool   `name:"bos" help:"Put the beginning-of-text token before the text, or before each window."`
 	JSON      bool   `name:"json" help:"Print one JSON object."`
 	threadFlag
 }
