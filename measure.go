@@ -3,6 +3,7 @@ package sonde
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"sonde/compute"
@@ -87,7 +88,8 @@ type TrainingSpeed struct {
 // programs only ever make one slower.
 const trainingSteps = 3
 
-// MeasureTraining times whole steps (forward, backward, AdamW) on random tokens: seqs
+// MeasureTraining times whole steps (forward, backward, clipping, AdamW, the routers'
+// biases) on random tokens: seqs
 // sequences of seqLen tokens each, on a machine with a peak of so many GFLOP/s.
 func MeasureTraining(ctx context.Context, be compute.Backend, preset string, seqs, seqLen int, peak float64) (s TrainingSpeed, err error) {
 	cfg, err := deepseek.Preset(preset)
@@ -98,8 +100,12 @@ func MeasureTraining(ctx context.Context, be compute.Backend, preset string, seq
 		return s, fmt.Errorf("%d sequences of %d tokens cannot be measured: take at least 1 sequence, of 2 to %d tokens", seqs, seqLen, cfg.MaxPositionEmbedding)
 	}
 	defer func() {
-		if oom, ok := recover().(*compute.OutOfMemory); ok {
-			err = fmt.Errorf("%w; take a smaller preset or fewer sequences", oom)
+		switch r := recover().(type) {
+		case nil:
+		case *compute.OutOfMemory:
+			err = fmt.Errorf("%w; take a smaller preset or fewer sequences", r)
+		default:
+			panic(r)
 		}
 	}()
 	t := newTraining(cfg, be, seqs, seqLen)
@@ -155,14 +161,22 @@ func newTraining(cfg *deepseek.Config, be compute.Backend, seqs, seqLen int) *tr
 // step is one whole step, the n-th.
 func (t *training) step(n int) {
 	t.work.Reset()
-	t.m.LossAndGrad(t.work, t.batch, t.grads, deepseek.StepOptions{MTPLambda: 0.3, AuxAlpha: 1e-4, Scale: 1})
+	res := t.m.LossAndGrad(t.work, t.batch, t.grads, deepseek.StepOptions{MTPLambda: 0.3, AuxAlpha: 1e-4, Scale: 1})
 	g, m, v := t.grads.Blocks(), t.m1.Blocks(), t.m2.Blocks()
+	squares := 0.0
+	for _, b := range g {
+		squares += t.be.SumSquares(b.T)
+	}
+	clip := float32(1 / math.Max(1, math.Sqrt(squares))) // to a norm of 1
 	for i, p := range t.m.Blocks() {
 		t.be.AdamW(compute.AdamWArgs{P: p.T, G: g[i].T, M: m[i].T, V: v[i].T, LR: 1e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8,
-			WeightDecay: 0.1, Correct1: 0.1 * float32(n), Correct2: 0.05 * float32(n), GradScale: 1})
+			WeightDecay: 0.1, Correct1: 1 - pow(0.9, n), Correct2: 1 - pow(0.95, n), GradScale: clip})
 		t.be.Zero(g[i].T)
 	}
+	t.m.UpdateBias(res.Loads, 1e-3)
 }
+
+func pow(x float64, n int) float32 { return float32(math.Pow(x, float64(n))) }
 
 func (t *training) free() {
 	t.work.Free()

@@ -30,7 +30,6 @@ type fakeModel struct {
 	lim     engine.Limits
 	eng     *engine.Engine
 	open    atomic.Int32
-	prompts chan string // what was fed, where present
 }
 
 func (m *fakeModel) Name() string           { return m.name }

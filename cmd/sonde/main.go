@@ -31,6 +31,7 @@ type cli struct {
 	Perplexity perplexityCmd `cmd:"" help:"Measure how well a model predicts a text."`
 	Bench      benchCmd      `cmd:"" help:"Measure this machine, and a model on it."`
 	Version    versionCmd    `cmd:"" help:"Say which Sonde this is."`
+	Logits     logitsCmd     `cmd:"" hidden:"" help:"Print logits, for developers."`
 }
 
 // streams are what verbs read and write.
@@ -115,12 +116,14 @@ func (e usageError) Error() string {
 // Unwrap is the error without the hint.
 func (e usageError) Unwrap() error { return e.err }
 
-// verbs are the names of cli's fields as they are typed.
+// verbs are the names of cli's fields as they are typed, but for hidden ones.
 func verbs() []string {
 	var names []string
 	t := reflect.TypeFor[cli]()
 	for i := range t.NumField() {
-		names = append(names, strings.ToLower(t.Field(i).Name))
+		if _, hidden := t.Field(i).Tag.Lookup("hidden"); !hidden {
+			names = append(names, strings.ToLower(t.Field(i).Name))
+		}
 	}
 	return names
 }
