@@ -96,7 +96,9 @@ type source struct {
 // and within a folder by name.
 type finder struct {
 	exclude os.FileInfo     // the run's own folder
-	visited map[string]bool // folders by their real path
+	visited map[string]bool // folders that the pattern at hand has entered, by real path
+	taken   map[string]bool // files found, by real path, where several patterns are named
+	matched bool            // the pattern at hand has named a file
 	counts  *Counts
 	found   []source
 }
@@ -129,9 +131,13 @@ func findSources(patterns []string, exclude string, counts *Counts) ([]source, e
 	if len(patterns) == 0 {
 		return nil, errNoData
 	}
-	f := &finder{visited: map[string]bool{}, counts: counts}
+	f := &finder{counts: counts}
 	f.exclude, _ = os.Stat(exclude)
+	if len(patterns) > 1 {
+		f.taken = map[string]bool{}
+	}
 	for _, p := range patterns {
+		f.visited = map[string]bool{} // another pattern may want other files of a folder
 		if err := f.add(p); err != nil {
 			return nil, err
 		}
@@ -145,7 +151,7 @@ func (f *finder) add(p string) error {
 	case err == nil && info.IsDir():
 		return f.folder(p, outerRules(p), func(string, bool) bool { return true })
 	case err == nil:
-		f.found = append(f.found, source{p, formatOf(p)})
+		f.take(p)
 		return nil
 	case strings.ContainsAny(p, "*?["):
 		return f.glob(p)
@@ -173,11 +179,12 @@ func (f *finder) glob(pattern string) error {
 		}
 		return re.MatchString(p)
 	}
-	before, dir := len(f.found), filepath.FromSlash(root)
+	f.matched = false
+	dir := filepath.FromSlash(root)
 	if err := f.folder(dir, outerRules(dir), want); err != nil {
 		return err
 	}
-	if len(f.found) == before {
+	if !f.matched {
 		return fmt.Errorf("data pattern %q matches no file (quote it so that the shell leaves it alone; ** crosses folders)", pattern)
 	}
 	return nil
@@ -204,7 +211,11 @@ func globExpr(pattern string) (*regexp.Regexp, error) {
 			if end < 2 {
 				return nil, errors.New("a [ without its ]")
 			}
-			b.WriteString(pattern[i : i+end+1])
+			class := strings.ReplaceAll(pattern[i+1:i+end], `\`, `\\`)
+			if class[0] == '!' {
+				class = "^" + class[1:]
+			}
+			b.WriteString("[" + class + "]")
 			i += end
 		default:
 			b.WriteString(regexp.QuoteMeta(string(c)))
@@ -267,7 +278,25 @@ func (f *finder) entry(p string, e fs.DirEntry, rules []*ignoreRules, want wante
 	case info.IsDir() && want(p, true):
 		return f.folder(p, rules, want)
 	case info.Mode().IsRegular() && e.Name() != ".gitignore" && want(p, false):
-		f.found = append(f.found, source{p, formatOf(p)})
+		f.take(p)
+		f.matched = true
 	}
 	return nil
+}
+
+// take lists a file unless an earlier pattern has named it.
+func (f *finder) take(p string) {
+	if f.taken != nil {
+		real, err := filepath.EvalSymlinks(p)
+		if err == nil {
+			real, err = filepath.Abs(real)
+		}
+		if err == nil {
+			if f.taken[real] {
+				return
+			}
+			f.taken[real] = true
+		}
+	}
+	f.found = append(f.found, source{p, formatOf(p)})
 }
