@@ -219,17 +219,50 @@ func (c *Config) readSpecial(keys map[string]json.RawMessage) []error {
 	if raw, ok := keys["compression_config"]; ok && !isNull(raw) {
 		errs = append(errs, bad("compression_config", "is not supported; use a checkpoint in bf16 or DeepSeek's FP8"))
 	}
+	return append(errs, c.readPositions(keys), c.checkHeadDim(keys))
+}
+
+// readPositions reads what the rotary positions are made from, in either form. Both
+// forms may be there, and then must agree.
+func (c *Config) readPositions(keys map[string]json.RawMessage) error {
 	if raw, ok := keys["rope_theta"]; ok && !isNull(raw) {
 		if err := json.Unmarshal(raw, &c.RopeTheta); err != nil {
-			errs = append(errs, bad("rope_theta", "is %s, expected a number", clip(raw)))
+			return bad("rope_theta", "is %s, expected a number", clip(raw))
 		}
 	}
+	outer, first := c.RopeTheta, ""
 	for _, key := range []string{"rope_scaling", "rope_parameters"} {
-		if raw, ok := keys[key]; ok && !isNull(raw) {
-			errs = append(errs, c.readRope(key, raw))
+		raw, ok := keys[key]
+		if !ok || isNull(raw) {
+			continue
 		}
+		before := c.Rope
+		c.Rope = Yarn{}
+		if err := c.readRope(key, raw); err != nil {
+			return err
+		}
+		if raw, ok := keys["rope_theta"]; ok && !isNull(raw) && c.RopeTheta != outer {
+			return bad(key, "has the rope_theta %v, but beside it rope_theta is %v; keep the right one", c.RopeTheta, outer)
+		}
+		if first != "" && c.Rope != before {
+			return bad(key, "contradicts %q; keep the right one", first)
+		}
+		first = key
 	}
-	return errs
+	return nil
+}
+
+// checkHeadDim compares a value that follows from others with them.
+func (c *Config) checkHeadDim(keys map[string]json.RawMessage) error {
+	raw, ok := keys["qk_head_dim"]
+	if !ok || isNull(raw) {
+		return nil
+	}
+	var n int
+	if err := json.Unmarshal(raw, &n); err != nil || n != c.QKNopeHeadDim+c.QKRopeHeadDim {
+		return bad("qk_head_dim", "is %s, but qk_nope_head_dim and qk_rope_head_dim make %d; leave it out", clip(raw), c.QKNopeHeadDim+c.QKRopeHeadDim)
+	}
+	return nil
 }
 
 // readQuantization accepts DeepSeek's FP8: e4m3 in blocks with float32 scales.
@@ -374,8 +407,12 @@ func (c *Config) MarshalJSON() ([]byte, error) {
 	type plain Config
 	var rope any
 	if c.Rope.Factor > 0 {
-		rope = map[string]any{"type": "yarn", "factor": c.Rope.Factor, "beta_fast": c.Rope.BetaFast, "beta_slow": c.Rope.BetaSlow,
+		yarn := map[string]any{"type": "yarn", "factor": c.Rope.Factor, "beta_fast": c.Rope.BetaFast, "beta_slow": c.Rope.BetaSlow,
 			"mscale": c.Rope.MScale, "mscale_all_dim": c.Rope.MScaleAllDim, "original_max_position_embeddings": c.Rope.OriginalMax}
+		if c.Rope.AttentionFact != 0 {
+			yarn["attention_factor"] = c.Rope.AttentionFact
+		}
+		rope = yarn
 	}
 	var qlora any
 	if c.QLoraRank > 0 {

@@ -67,6 +67,10 @@ func TestConfigRefusals(t *testing.T) {
 		{"yarn without factor", map[string]string{"rope_scaling": `{"type":"yarn"}`}, "factor"},
 		{"awq", map[string]string{"quantization_config": `{"quant_method":"awq"}`}, `"quantization_config"`},
 		{"token outside", map[string]string{"eos_token_id": "129280"}, `eos_token_id`},
+		{"two ropes", map[string]string{"rope_parameters": `{"rope_type":"yarn","factor":8,"original_max_position_embeddings":4096}`}, `"rope_parameters" contradicts "rope_scaling"`},
+		{"yarn and none", map[string]string{"rope_parameters": `{"rope_type":"default"}`}, `contradicts`},
+		{"two bases", map[string]string{"rope_scaling": "", "rope_parameters": `{"rope_type":"default","rope_theta":5e5}`}, `rope_theta`},
+		{"another sum", map[string]string{"qk_head_dim": "200"}, `"qk_head_dim"`},
 		{"zero eps", map[string]string{"rms_norm_eps": "0"}, "rms_norm_eps"},
 	}
 	for _, c := range cases {
@@ -119,6 +123,18 @@ func TestConfigRoundTrip(t *testing.T) {
 		if d := cmp.Diff(c, again); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
+	}
+	c, _, err := ParseConfig(edit(t, map[string]string{"qk_head_dim": "192", "rope_parameters": `{"rope_type":"yarn","rope_theta":10000,"factor":40.0,"attention_factor":1.25,"original_max_position_embeddings":4096}`,
+		"rope_scaling": `{"type":"yarn","factor":40,"attention_factor":1.25,"original_max_position_embeddings":4096}`}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, _, err := ParseConfig(raw); err != nil || again.Rope != c.Rope || again.Rope.AttentionFact != 1.25 {
+		t.Errorf("the rope scaling %+v came back as %+v, %v", c.Rope, again.Rope, err)
 	}
 	if _, err := Preset("../config_test"); err == nil {
 		t.Error("a preset outside the list was found")
