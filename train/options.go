@@ -45,7 +45,7 @@ type Options struct {
 	Decay      float64 `json:"decay" help:"Weight decay of matrices (default: 0.1)."`
 	Clip       float64 `json:"clip" help:"Norm that gradients are clipped to (default: 1)."`
 
-	MTPLambda *float64 `json:"mtp_lambda" name:"mtp-lambda" help:"Weight of multi-token prediction, a third of it once the learning rate falls; 0 trains without the modules (default: 0.3)."`
+	MTPLambda *float64 `json:"mtp_lambda" name:"mtp-lambda" help:"Weight of multi-token prediction, a third of it once the learning rate falls; 0 trains without the modules (default: 0.3, nano: 0)."`
 	Gamma     *float64 `json:"gamma" help:"Step of the routers' selection bias (balancing without auxiliary loss); 0 switches it off."`
 	Alpha     *float64 `json:"alpha" help:"Weight of the sequence-wise balance loss; 0 switches it off (default: 0.0001)."`
 
@@ -64,7 +64,7 @@ func (o *Options) threads() int { return max(o.threadCount, 1) }
 
 // presetDefaults are the settings that depend on the model's size.
 var presetDefaults = map[string]Options{
-	"nano":  {SeqLen: 256, Batch: 4096, BatchStart: 2048, Micro: 2048, LR: 4e-3, Warmup: 50, Constant: 0.4, HeldoutBytes: 1 << 20, Gamma: ptr(0.01)},
+	"nano":  {SeqLen: 256, Batch: 4096, BatchStart: 2048, Ramp: 0.6, Micro: 2048, LR: 4e-3, Warmup: 50, Constant: 0.4, HeldoutBytes: 1 << 20, Gamma: ptr(0.01), MTPLambda: ptr(0.0)},
 	"mini":  {SeqLen: 512, Batch: 8192, BatchStart: 4096, Micro: 2048, LR: 1.5e-3, Warmup: 100, Constant: 0.5, HeldoutBytes: 1 << 20, Gamma: ptr(0.005)},
 	"small": {SeqLen: 1024, Batch: 65536, BatchStart: 16384, Micro: 4096, LR: 6e-4, Warmup: 300, Constant: 0.6, HeldoutBytes: 512 << 10, Gamma: ptr(0.001)},
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"unsafe"
 
 	"sonde/text"
 )
@@ -273,7 +274,7 @@ type pipeline struct {
 
 const (
 	slotBytes  = 64 << 10
-	totalSlots = 128 // 8 MiB of text in flight
+	totalSlots = 32 // 2 MiB of text in flight
 )
 
 func newPipeline(ctx context.Context, tok *text.Tokenizer, threads int) *pipeline {
@@ -339,7 +340,9 @@ func (p *pipeline) encodeOne(j *job) {
 		}
 	}()
 	j.ids = append(j.ids[:0], p.tok.BOS())
-	j.ids = p.tok.AppendEncode(j.ids, string(j.text))
+	if len(j.text) > 0 {
+		j.ids = p.tok.AppendEncode(j.ids, unsafe.String(&j.text[0], len(j.text))) // the ids keep nothing of it
+	}
 	j.ids = append(j.ids, p.tok.EOS())
 }
 
@@ -347,7 +350,7 @@ func (p *pipeline) recycle(j *job) {
 	for range j.slots {
 		<-p.slots
 	}
-	if j.slots > 4 {
+	if j.slots > 1 {
 		return // a long document's buffers are not kept
 	}
 	select {
