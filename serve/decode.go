@@ -17,14 +17,18 @@ const bodyTime = 60 * time.Second
 
 // readBody reads a request's body of at most limit bytes.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	tooLarge := fail(http.StatusRequestEntityTooLarge, "invalid_request_error", "", "body_too_large",
+		fmt.Sprintf("the request's body is larger than the %d bytes this server takes", limit))
+	if r.ContentLength > limit { // known before a byte of it has come
+		return nil, tooLarge
+	}
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTime)) // a recorder in tests has no deadline
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var big *http.MaxBytesError
 	switch {
 	case errors.As(err, &big):
-		return nil, fail(http.StatusRequestEntityTooLarge, "invalid_request_error", "", "body_too_large",
-			fmt.Sprintf("the request's body is larger than the %d bytes this server takes", limit))
+		return nil, tooLarge
 	case err != nil:
 		return nil, invalid("", "the request's body broke off: %v", err)
 	}
