@@ -106,7 +106,8 @@ func (s *server) chatJob(q *chatRequest) (*job, error) {
 	}
 	j.silent = q.MaxTokens != nil && *q.MaxTokens == 0
 	j.params.LogProbs, j.params.TopLogProbs = q.LogProbs, q.TopLogProbs
-	ids, stops, err := m.ChatPrompt(messages)
+	var ids, stops []int32
+	s.encoding(func() { ids, stops, err = m.ChatPrompt(messages) })
 	if err != nil {
 		return nil, invalid("messages", "%v", err)
 	}

@@ -66,20 +66,31 @@ func (s *server) completionJob(q *completionRequest) (*job, error) {
 			return nil, invalid("logprobs", "logprobs is %d; it must lie between 0 and %d", *q.LogProbs, engine.MaxTopLogProbs)
 		}
 	}
-	for _, t := range q.Prompt.texts {
-		ids, begin := m.Prompt(t)
-		j.prompts = append(j.prompts, prompt{ids, begin})
-	}
-	for _, ids := range q.Prompt.ids {
-		j.prompts = append(j.prompts, prompt{ids: ids})
-	}
-	switch n := len(j.prompts) * j.n; {
-	case n == 0:
-		return nil, invalid("prompt", "prompt is missing: give the text to continue")
-	case n > maxChoices:
-		return nil, invalid("prompt", "%d prompts times n = %d make %d texts; at most %d are allowed in a request", len(j.prompts), j.n, n, maxChoices)
+	if err := s.prompts(j, q.Prompt); err != nil {
+		return nil, err
 	}
 	return j, j.check()
+}
+
+// prompts gives j what it is to continue.
+func (s *server) prompts(j *job, list promptList) error {
+	prompts := len(list.texts) + len(list.ids)
+	switch n := prompts * j.n; {
+	case n == 0:
+		return invalid("prompt", "prompt is missing: give the text to continue")
+	case n > maxChoices:
+		return invalid("prompt", "%d prompts times n = %d make %d texts; at most %d are allowed in a request", prompts, j.n, n, maxChoices)
+	}
+	s.encoding(func() {
+		for _, t := range list.texts {
+			ids, begin := j.m.Prompt(t)
+			j.prompts = append(j.prompts, prompt{ids, begin})
+		}
+	})
+	for _, ids := range list.ids {
+		j.prompts = append(j.prompts, prompt{ids: ids})
+	}
+	return nil
 }
 
 func (s *server) completions(w http.ResponseWriter, r *http.Request) {

@@ -48,12 +48,13 @@ type server struct {
 	started time.Time
 	maxBody int64
 	log     *slog.Logger
+	encode  chan struct{} // permits to tokenize: long texts must not take every core
 }
 
 // New makes a handler for models, of which the first is the default. There must be
 // at least one.
 func New(models []Model, o Options) http.Handler {
-	s := &server{models: models, started: time.Now(), maxBody: o.MaxBody, log: o.Log}
+	s := &server{models: models, started: time.Now(), maxBody: o.MaxBody, log: o.Log, encode: make(chan struct{}, 2)}
 	if s.maxBody <= 0 {
 		s.maxBody = 4 << 20
 	}
@@ -141,6 +142,13 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) {
 func (s *server) unknownRoute(w http.ResponseWriter, r *http.Request) {
 	writeError(w, fail(http.StatusNotFound, "invalid_request_error", "", "unknown_url",
 		"there is nothing at "+r.Method+" "+quoteShort(r.URL.Path)+"; this server has GET /v1/models, POST /v1/chat/completions, POST /v1/completions, GET /health and its page at /"))
+}
+
+// encoding runs f, which tokenizes, while at most one other request does.
+func (s *server) encoding(f func()) {
+	s.encode <- struct{}{}
+	defer func() { <-s.encode }()
+	f()
 }
 
 // newID names an answer.

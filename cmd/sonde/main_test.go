@@ -119,6 +119,16 @@ func help(t *testing.T, args ...string) string {
 	return strings.Join(lines, "\n")
 }
 
+// output is what a command prints.
+func output(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if code := execute(t.Context(), args, streams{os.Stdin, &out, &errs}); code != 0 {
+		t.Fatalf("sonde %v: exit code %d, %s", args, code, errs.String())
+	}
+	return out.String()
+}
+
 // TestDocs keeps docs/cli.md equal to what the commands say of themselves.
 func TestDocs(t *testing.T) {
 	var b strings.Builder
@@ -130,6 +140,9 @@ func TestDocs(t *testing.T) {
 			t.Errorf("the help of %s has no examples", verb)
 		}
 		fmt.Fprintf(&b, "\n## sonde %s\n\n```\n%s\n```\n", verb, text)
+		if verb == "plan" {
+			fmt.Fprintf(&b, "\n`sonde plan v3` prints\n\n```\n%s```\n", output(t, "plan", "v3"))
+		}
 	}
 	path := filepath.Join("..", "..", "docs", "cli.md")
 	if *update {
