@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -66,6 +67,35 @@ func TestGenerate(t *testing.T) {
 	for _, err := range m.Generate(cut, "func", o) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled: %v", err)
+		}
+	}
+}
+
+// The log-probabilities are the same to the last bit however the prompt is fed and
+// whatever the number of threads, and scoring a text gives those of writing it.
+func TestBitwise(t *testing.T) {
+	p := GenerateOptions{Temperature: 1, Seed: 9, MaxTokens: 12, LogProbs: true, TopLogProbs: 5, IgnoreEOS: true}
+	var first engine.Result
+	for i, o := range []Options{{Threads: 1, Limits: engine.Limits{Piece: 1}}, {Threads: 2, Limits: engine.Limits{Piece: 7}}, {Threads: 2}} {
+		m := openTiny(t, o)
+		prompt, _ := m.Prompt(tiny.Text[:90])
+		res, err := m.Engine().Generate(t.Context(), prompt, p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = res
+		} else if !reflect.DeepEqual(res.LogProbs, first.LogProbs) {
+			t.Errorf("%+v: %v, want %v", o, res.LogProbs, first.LogProbs)
+		}
+		ticket, err := m.Engine().Admit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		scores, err := ticket.Score(t.Context(), append(prompt, res.Tokens...), 5)
+		ticket.Release()
+		if err != nil || !reflect.DeepEqual(scores[len(prompt)-1:], first.LogProbs) {
+			t.Errorf("%+v: scored %v, %v, want %v", o, scores[len(prompt)-1:], err, first.LogProbs)
 		}
 	}
 }
