@@ -48,6 +48,19 @@ func TestThreadsDoNotChangeABit(t *testing.T) {
 	}
 }
 
+func TestWidthsOfVectorsDoNotChangeABit(t *testing.T) {
+	sets := setNames(t)
+	sets = sets[:len(sets)-1] // not the generic one
+	if len(sets) < 2 {
+		t.Skipf("this processor runs one width of vectors (%s): there is nothing to compare it with", strings.Join(sets, ", "))
+	}
+	for _, name := range sets[1:] {
+		t.Run(sets[0]+" and "+name, func(t *testing.T) {
+			opcheck.Bitwise(t, newBackend(t, sets[0], 1), newBackend(t, name, 1))
+		})
+	}
+}
+
 func TestRowsDoNotDependOnTheirNeighbours(t *testing.T) {
 	for _, name := range setNames(t) {
 		t.Run(name, func(t *testing.T) { opcheck.RowsAlone(t, newBackend(t, name, 2)) })

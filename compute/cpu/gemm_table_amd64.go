@@ -12,3 +12,16 @@ func avx2Gemm() gemmKernels {
 		fmaLoop: fmaLoopAVX2, fmaFlops: 12 * 8 * 2, readLoop: readLoopAVX2,
 	}
 }
+
+// avx512Gemm is the set for AVX-512.
+func avx512Gemm() gemmKernels {
+	return gemmKernels{
+		mr: 12, nr: 16, panel: gemmPanelAVX512,
+		packTF32: packTF32AVX512, packTBF16: packTBF16AVX512,
+		packNF32: packNF32AVX512, packNBF16: packNBF16AVX512,
+		packNRows: packNRowsAVX512, roundBF16: roundBF16AVX512,
+		lanes: 16, gemvTF32: gemvTF32AVX512, gemvTBF16: gemvTBF16AVX512,
+		wide: 128, gemvNF32: gemvNF32AVX512, gemvNBF16: gemvNBF16AVX512,
+		fmaLoop: fmaLoopAVX512, fmaFlops: 12 * 16 * 2, readLoop: readLoopAVX512,
+	}
+}

@@ -67,7 +67,6 @@ colsTail2:
 	SUBQ       DX, SI
 	VMOVUPS    64(SI), Y0
 	VMOVUPS    96(SI), Y1
-	SHRQ       $0x02, DX
 	VMASKMOVPS (AX)(BX*1), Y0, Y2
 	VMASKMOVPS 32(AX)(BX*1), Y1, Y3
 	VMASKMOVPS (CX)(BX*1), Y0, Y4
@@ -110,7 +109,6 @@ colsTail5:
 	SUBQ       CX, BX
 	VMOVUPS    64(BX), Y1
 	VMOVUPS    96(BX), Y2
-	SHRQ       $0x02, CX
 	VMASKMOVPS (AX)(DX*1), Y1, Y3
 	VMASKMOVPS 32(AX)(DX*1), Y2, Y4
 	VMULPS     Y0, Y3, Y3
@@ -145,34 +143,34 @@ cols7:
 	VMOVUPS      opsConst12<>+0(SB), Y3
 	VFMADD213PS  opsConst13<>+0(SB), Y0, Y2
 	VFMADD213PS  opsConst13<>+0(SB), Y1, Y3
-	VSUBPS       opsConst13<>+0(SB), Y2, Y6
-	VSUBPS       opsConst13<>+0(SB), Y3, Y7
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y0, Y4
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y1, Y5
+	VSUBPS       opsConst13<>+0(SB), Y2, Y4
+	VSUBPS       opsConst13<>+0(SB), Y3, Y5
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y0, Y6
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y1, Y7
 	VPSLLD       $0x17, Y2, Y2
 	VPSLLD       $0x17, Y3, Y3
-	VFNMADD231PS opsConst15<>+0(SB), Y6, Y0
-	VFNMADD231PS opsConst15<>+0(SB), Y7, Y1
-	VFNMADD231PS opsConst16<>+0(SB), Y6, Y0
-	VFNMADD231PS opsConst16<>+0(SB), Y7, Y1
-	VMOVUPS      opsConst17<>+0(SB), Y6
-	VMOVUPS      opsConst17<>+0(SB), Y7
-	VFMADD213PS  opsConst18<>+0(SB), Y0, Y6
-	VFMADD213PS  opsConst18<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst19<>+0(SB), Y0, Y6
-	VFMADD213PS  opsConst19<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst20<>+0(SB), Y0, Y6
-	VFMADD213PS  opsConst20<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst21<>+0(SB), Y0, Y6
-	VFMADD213PS  opsConst21<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst22<>+0(SB), Y0, Y6
-	VFMADD213PS  opsConst22<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst22<>+0(SB), Y0, Y6
-	VFMADD213PS  opsConst22<>+0(SB), Y1, Y7
-	VMULPS       Y2, Y6, Y6
-	VMULPS       Y3, Y7, Y7
-	VANDNPS      Y6, Y4, Y0
-	VANDNPS      Y7, Y5, Y1
+	VFNMADD231PS opsConst15<>+0(SB), Y4, Y0
+	VFNMADD231PS opsConst15<>+0(SB), Y5, Y1
+	VFNMADD231PS opsConst16<>+0(SB), Y4, Y0
+	VFNMADD231PS opsConst16<>+0(SB), Y5, Y1
+	VMOVUPS      opsConst17<>+0(SB), Y4
+	VMOVUPS      opsConst17<>+0(SB), Y5
+	VFMADD213PS  opsConst18<>+0(SB), Y0, Y4
+	VFMADD213PS  opsConst18<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst19<>+0(SB), Y0, Y4
+	VFMADD213PS  opsConst19<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst20<>+0(SB), Y0, Y4
+	VFMADD213PS  opsConst20<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst21<>+0(SB), Y0, Y4
+	VFMADD213PS  opsConst21<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst22<>+0(SB), Y0, Y4
+	VFMADD213PS  opsConst22<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst22<>+0(SB), Y0, Y4
+	VFMADD213PS  opsConst22<>+0(SB), Y1, Y5
+	VMULPS       Y2, Y4, Y4
+	VMULPS       Y3, Y5, Y5
+	VANDPS       Y4, Y6, Y0
+	VANDPS       Y5, Y7, Y1
 	VMOVUPS      opsConst22<>+0(SB), Y2
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y2, Y1, Y1
@@ -192,7 +190,6 @@ colsTail8:
 	SUBQ         DX, SI
 	VMOVUPS      64(SI), Y0
 	VMOVUPS      96(SI), Y1
-	SHRQ         $0x02, DX
 	VMASKMOVPS   (CX)(BX*1), Y0, Y2
 	VMASKMOVPS   32(CX)(BX*1), Y1, Y3
 	VMOVUPS      opsConst10<>+0(SB), Y4
@@ -205,34 +202,34 @@ colsTail8:
 	VMOVUPS      opsConst12<>+0(SB), Y5
 	VFMADD213PS  opsConst13<>+0(SB), Y2, Y4
 	VFMADD213PS  opsConst13<>+0(SB), Y3, Y5
-	VSUBPS       opsConst13<>+0(SB), Y4, Y8
-	VSUBPS       opsConst13<>+0(SB), Y5, Y9
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y2, Y6
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y3, Y7
+	VSUBPS       opsConst13<>+0(SB), Y4, Y6
+	VSUBPS       opsConst13<>+0(SB), Y5, Y7
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y2, Y8
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y3, Y9
 	VPSLLD       $0x17, Y4, Y4
 	VPSLLD       $0x17, Y5, Y5
-	VFNMADD231PS opsConst15<>+0(SB), Y8, Y2
-	VFNMADD231PS opsConst15<>+0(SB), Y9, Y3
-	VFNMADD231PS opsConst16<>+0(SB), Y8, Y2
-	VFNMADD231PS opsConst16<>+0(SB), Y9, Y3
-	VMOVUPS      opsConst17<>+0(SB), Y8
-	VMOVUPS      opsConst17<>+0(SB), Y9
-	VFMADD213PS  opsConst18<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst18<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst19<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst19<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst20<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst20<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst21<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst21<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst22<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst22<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst22<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst22<>+0(SB), Y3, Y9
-	VMULPS       Y4, Y8, Y8
-	VMULPS       Y5, Y9, Y9
-	VANDNPS      Y8, Y6, Y2
-	VANDNPS      Y9, Y7, Y3
+	VFNMADD231PS opsConst15<>+0(SB), Y6, Y2
+	VFNMADD231PS opsConst15<>+0(SB), Y7, Y3
+	VFNMADD231PS opsConst16<>+0(SB), Y6, Y2
+	VFNMADD231PS opsConst16<>+0(SB), Y7, Y3
+	VMOVUPS      opsConst17<>+0(SB), Y6
+	VMOVUPS      opsConst17<>+0(SB), Y7
+	VFMADD213PS  opsConst18<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst18<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst19<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst19<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst20<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst20<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst21<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst21<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst22<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst22<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst22<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst22<>+0(SB), Y3, Y7
+	VMULPS       Y4, Y6, Y6
+	VMULPS       Y5, Y7, Y7
+	VANDPS       Y6, Y8, Y2
+	VANDPS       Y7, Y9, Y3
 	VMOVUPS      opsConst22<>+0(SB), Y4
 	VADDPS       Y4, Y2, Y2
 	VADDPS       Y4, Y3, Y3
@@ -394,34 +391,34 @@ cols23:
 	VMOVUPS      opsConst12<>+0(SB), Y4
 	VFMADD213PS  opsConst13<>+0(SB), Y1, Y3
 	VFMADD213PS  opsConst13<>+0(SB), Y2, Y4
-	VSUBPS       opsConst13<>+0(SB), Y3, Y7
-	VSUBPS       opsConst13<>+0(SB), Y4, Y8
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y1, Y5
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y2, Y6
+	VSUBPS       opsConst13<>+0(SB), Y3, Y5
+	VSUBPS       opsConst13<>+0(SB), Y4, Y6
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y1, Y7
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y2, Y8
 	VPSLLD       $0x17, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
-	VFNMADD231PS opsConst15<>+0(SB), Y7, Y1
-	VFNMADD231PS opsConst15<>+0(SB), Y8, Y2
-	VFNMADD231PS opsConst16<>+0(SB), Y7, Y1
-	VFNMADD231PS opsConst16<>+0(SB), Y8, Y2
-	VMOVUPS      opsConst17<>+0(SB), Y7
-	VMOVUPS      opsConst17<>+0(SB), Y8
-	VFMADD213PS  opsConst18<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst18<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst19<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst19<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst20<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst20<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst21<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst21<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst22<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst22<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst22<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst22<>+0(SB), Y2, Y8
-	VMULPS       Y3, Y7, Y7
-	VMULPS       Y4, Y8, Y8
-	VANDNPS      Y7, Y5, Y1
-	VANDNPS      Y8, Y6, Y2
+	VFNMADD231PS opsConst15<>+0(SB), Y5, Y1
+	VFNMADD231PS opsConst15<>+0(SB), Y6, Y2
+	VFNMADD231PS opsConst16<>+0(SB), Y5, Y1
+	VFNMADD231PS opsConst16<>+0(SB), Y6, Y2
+	VMOVUPS      opsConst17<>+0(SB), Y5
+	VMOVUPS      opsConst17<>+0(SB), Y6
+	VFMADD213PS  opsConst18<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst18<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst19<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst19<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst20<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst20<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst21<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst21<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst22<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst22<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst22<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst22<>+0(SB), Y2, Y6
+	VMULPS       Y3, Y5, Y5
+	VMULPS       Y4, Y6, Y6
+	VANDPS       Y5, Y7, Y1
+	VANDPS       Y6, Y8, Y2
 	VMOVUPS      Y1, (AX)(DX*1)
 	VMOVUPS      Y2, 32(AX)(DX*1)
 	ADDQ         $0x40, DX
@@ -436,7 +433,6 @@ colsTail24:
 	SUBQ         CX, BX
 	VMOVUPS      64(BX), Y1
 	VMOVUPS      96(BX), Y2
-	SHRQ         $0x02, CX
 	VMASKMOVPS   (AX)(DX*1), Y1, Y3
 	VMASKMOVPS   32(AX)(DX*1), Y2, Y4
 	VSUBPS       Y0, Y3, Y3
@@ -445,34 +441,34 @@ colsTail24:
 	VMOVUPS      opsConst12<>+0(SB), Y5
 	VFMADD213PS  opsConst13<>+0(SB), Y3, Y0
 	VFMADD213PS  opsConst13<>+0(SB), Y4, Y5
-	VSUBPS       opsConst13<>+0(SB), Y0, Y8
-	VSUBPS       opsConst13<>+0(SB), Y5, Y9
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y3, Y6
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y4, Y7
+	VSUBPS       opsConst13<>+0(SB), Y0, Y6
+	VSUBPS       opsConst13<>+0(SB), Y5, Y7
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y3, Y8
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y4, Y9
 	VPSLLD       $0x17, Y0, Y0
 	VPSLLD       $0x17, Y5, Y5
-	VFNMADD231PS opsConst15<>+0(SB), Y8, Y3
-	VFNMADD231PS opsConst15<>+0(SB), Y9, Y4
-	VFNMADD231PS opsConst16<>+0(SB), Y8, Y3
-	VFNMADD231PS opsConst16<>+0(SB), Y9, Y4
-	VMOVUPS      opsConst17<>+0(SB), Y8
-	VMOVUPS      opsConst17<>+0(SB), Y9
-	VFMADD213PS  opsConst18<>+0(SB), Y3, Y8
-	VFMADD213PS  opsConst18<>+0(SB), Y4, Y9
-	VFMADD213PS  opsConst19<>+0(SB), Y3, Y8
-	VFMADD213PS  opsConst19<>+0(SB), Y4, Y9
-	VFMADD213PS  opsConst20<>+0(SB), Y3, Y8
-	VFMADD213PS  opsConst20<>+0(SB), Y4, Y9
-	VFMADD213PS  opsConst21<>+0(SB), Y3, Y8
-	VFMADD213PS  opsConst21<>+0(SB), Y4, Y9
-	VFMADD213PS  opsConst22<>+0(SB), Y3, Y8
-	VFMADD213PS  opsConst22<>+0(SB), Y4, Y9
-	VFMADD213PS  opsConst22<>+0(SB), Y3, Y8
-	VFMADD213PS  opsConst22<>+0(SB), Y4, Y9
-	VMULPS       Y0, Y8, Y8
-	VMULPS       Y5, Y9, Y9
-	VANDNPS      Y8, Y6, Y3
-	VANDNPS      Y9, Y7, Y4
+	VFNMADD231PS opsConst15<>+0(SB), Y6, Y3
+	VFNMADD231PS opsConst15<>+0(SB), Y7, Y4
+	VFNMADD231PS opsConst16<>+0(SB), Y6, Y3
+	VFNMADD231PS opsConst16<>+0(SB), Y7, Y4
+	VMOVUPS      opsConst17<>+0(SB), Y6
+	VMOVUPS      opsConst17<>+0(SB), Y7
+	VFMADD213PS  opsConst18<>+0(SB), Y3, Y6
+	VFMADD213PS  opsConst18<>+0(SB), Y4, Y7
+	VFMADD213PS  opsConst19<>+0(SB), Y3, Y6
+	VFMADD213PS  opsConst19<>+0(SB), Y4, Y7
+	VFMADD213PS  opsConst20<>+0(SB), Y3, Y6
+	VFMADD213PS  opsConst20<>+0(SB), Y4, Y7
+	VFMADD213PS  opsConst21<>+0(SB), Y3, Y6
+	VFMADD213PS  opsConst21<>+0(SB), Y4, Y7
+	VFMADD213PS  opsConst22<>+0(SB), Y3, Y6
+	VFMADD213PS  opsConst22<>+0(SB), Y4, Y7
+	VFMADD213PS  opsConst22<>+0(SB), Y3, Y6
+	VFMADD213PS  opsConst22<>+0(SB), Y4, Y7
+	VMULPS       Y0, Y6, Y6
+	VMULPS       Y5, Y7, Y7
+	VANDPS       Y6, Y8, Y3
+	VANDPS       Y7, Y9, Y4
 	VMASKMOVPS   Y3, Y1, (AX)(DX*1)
 	VMASKMOVPS   Y4, Y2, 32(AX)(DX*1)
 
@@ -576,7 +572,6 @@ colsTail29:
 	SUBQ       DI, R10
 	VMOVUPS    64(R10), Y0
 	VMOVUPS    96(R10), Y1
-	SHRQ       $0x02, DI
 	TESTQ      R8, R8
 	JZ         fresh35
 	VMASKMOVPS (AX)(R9*1), Y0, Y2
@@ -653,7 +648,6 @@ colsTail42:
 	SUBQ        R11, R12
 	VMOVUPS     64(R12), Y3
 	VMOVUPS     96(R12), Y4
-	SHRQ        $0x02, R11
 	VMASKMOVPS  (DX)(R10*1), Y3, Y3
 	VMASKMOVPS  32(DX)(R10*1), Y4, Y4
 	VFMADD231PS Y3, Y3, Y1
@@ -702,7 +696,6 @@ colsTail45:
 	SUBQ       R11, R12
 	VMOVUPS    64(R12), Y2
 	VMOVUPS    96(R12), Y3
-	SHRQ       $0x02, R11
 	VMASKMOVPS (DX)(R10*1), Y2, Y4
 	VMASKMOVPS 32(DX)(R10*1), Y3, Y5
 	VMASKMOVPS (SI)(R10*1), Y2, Y6
@@ -774,7 +767,6 @@ colsTail50:
 	SUBQ        R13, R14
 	VMOVUPS     64(R14), Y3
 	VMOVUPS     96(R14), Y4
-	SHRQ        $0x02, R13
 	VMASKMOVPS  (DX)(R12*1), Y3, Y5
 	VMASKMOVPS  32(DX)(R12*1), Y4, Y6
 	VMASKMOVPS  (R8)(R12*1), Y3, Y7
@@ -838,7 +830,6 @@ colsTail55:
 	SUBQ         R13, R14
 	VMOVUPS      64(R14), Y3
 	VMOVUPS      96(R14), Y4
-	SHRQ         $0x02, R13
 	VMASKMOVPS   (DX)(R12*1), Y3, Y5
 	VMASKMOVPS   32(DX)(R12*1), Y4, Y6
 	VMASKMOVPS   (R8)(R12*1), Y3, Y7
@@ -894,7 +885,6 @@ colsTail58:
 	SUBQ         R13, R14
 	VMOVUPS      64(R14), Y3
 	VMOVUPS      96(R14), Y4
-	SHRQ         $0x02, R13
 	VMASKMOVPS   (DX)(R12*1), Y3, Y5
 	VMASKMOVPS   32(DX)(R12*1), Y4, Y6
 	VMASKMOVPS   (R8)(R12*1), Y3, Y7
@@ -979,7 +969,6 @@ colsTail61:
 	SUBQ       R9, R11
 	VMOVUPS    64(R11), Y0
 	VMOVUPS    96(R11), Y1
-	SHRQ       $0x02, R9
 	VMASKMOVPS (AX)(R10*1), Y0, Y2
 	VMASKMOVPS 32(AX)(R10*1), Y1, Y3
 	MOVQ       BX, BX
@@ -1052,7 +1041,6 @@ colsTail70:
 	SUBQ        R11, R12
 	VMOVUPS     64(R12), Y2
 	VMOVUPS     96(R12), Y3
-	SHRQ        $0x02, R11
 	VMASKMOVPS  (DX)(R10*1), Y2, Y4
 	VMASKMOVPS  32(DX)(R10*1), Y3, Y5
 	VMASKMOVPS  (SI)(R10*1), Y2, Y2
@@ -1115,34 +1103,34 @@ cols74:
 	VMOVUPS      opsConst12<>+0(SB), Y4
 	VFMADD213PS  opsConst13<>+0(SB), Y1, Y3
 	VFMADD213PS  opsConst13<>+0(SB), Y2, Y4
-	VSUBPS       opsConst13<>+0(SB), Y3, Y7
-	VSUBPS       opsConst13<>+0(SB), Y4, Y8
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y1, Y5
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y2, Y6
+	VSUBPS       opsConst13<>+0(SB), Y3, Y5
+	VSUBPS       opsConst13<>+0(SB), Y4, Y6
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y1, Y7
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y2, Y8
 	VPSLLD       $0x17, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
-	VFNMADD231PS opsConst15<>+0(SB), Y7, Y1
-	VFNMADD231PS opsConst15<>+0(SB), Y8, Y2
-	VFNMADD231PS opsConst16<>+0(SB), Y7, Y1
-	VFNMADD231PS opsConst16<>+0(SB), Y8, Y2
-	VMOVUPS      opsConst17<>+0(SB), Y7
-	VMOVUPS      opsConst17<>+0(SB), Y8
-	VFMADD213PS  opsConst18<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst18<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst19<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst19<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst20<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst20<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst21<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst21<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst22<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst22<>+0(SB), Y2, Y8
-	VFMADD213PS  opsConst22<>+0(SB), Y1, Y7
-	VFMADD213PS  opsConst22<>+0(SB), Y2, Y8
-	VMULPS       Y3, Y7, Y7
-	VMULPS       Y4, Y8, Y8
-	VANDNPS      Y7, Y5, Y1
-	VANDNPS      Y8, Y6, Y2
+	VFNMADD231PS opsConst15<>+0(SB), Y5, Y1
+	VFNMADD231PS opsConst15<>+0(SB), Y6, Y2
+	VFNMADD231PS opsConst16<>+0(SB), Y5, Y1
+	VFNMADD231PS opsConst16<>+0(SB), Y6, Y2
+	VMOVUPS      opsConst17<>+0(SB), Y5
+	VMOVUPS      opsConst17<>+0(SB), Y6
+	VFMADD213PS  opsConst18<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst18<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst19<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst19<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst20<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst20<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst21<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst21<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst22<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst22<>+0(SB), Y2, Y6
+	VFMADD213PS  opsConst22<>+0(SB), Y1, Y5
+	VFMADD213PS  opsConst22<>+0(SB), Y2, Y6
+	VMULPS       Y3, Y5, Y5
+	VMULPS       Y4, Y6, Y6
+	VANDPS       Y5, Y7, Y1
+	VANDPS       Y6, Y8, Y2
 	VMOVUPS      opsConst22<>+0(SB), Y3
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y3, Y2, Y2
@@ -1172,7 +1160,6 @@ colsTail75:
 	SUBQ         R13, R14
 	VMOVUPS      64(R14), Y1
 	VMOVUPS      96(R14), Y2
-	SHRQ         $0x02, R13
 	VMASKMOVPS   (DX)(R12*1), Y1, Y3
 	VMASKMOVPS   32(DX)(R12*1), Y2, Y4
 	VMOVUPS      opsConst10<>+0(SB), Y5
@@ -1185,34 +1172,34 @@ colsTail75:
 	VMOVUPS      opsConst12<>+0(SB), Y6
 	VFMADD213PS  opsConst13<>+0(SB), Y3, Y5
 	VFMADD213PS  opsConst13<>+0(SB), Y4, Y6
-	VSUBPS       opsConst13<>+0(SB), Y5, Y9
-	VSUBPS       opsConst13<>+0(SB), Y6, Y10
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y3, Y7
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y4, Y8
+	VSUBPS       opsConst13<>+0(SB), Y5, Y7
+	VSUBPS       opsConst13<>+0(SB), Y6, Y8
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y3, Y9
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y4, Y10
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y6, Y6
-	VFNMADD231PS opsConst15<>+0(SB), Y9, Y3
-	VFNMADD231PS opsConst15<>+0(SB), Y10, Y4
-	VFNMADD231PS opsConst16<>+0(SB), Y9, Y3
-	VFNMADD231PS opsConst16<>+0(SB), Y10, Y4
-	VMOVUPS      opsConst17<>+0(SB), Y9
-	VMOVUPS      opsConst17<>+0(SB), Y10
-	VFMADD213PS  opsConst18<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst18<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst19<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst19<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst20<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst20<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst21<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst21<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst22<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst22<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst22<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst22<>+0(SB), Y4, Y10
-	VMULPS       Y5, Y9, Y9
-	VMULPS       Y6, Y10, Y10
-	VANDNPS      Y9, Y7, Y3
-	VANDNPS      Y10, Y8, Y4
+	VFNMADD231PS opsConst15<>+0(SB), Y7, Y3
+	VFNMADD231PS opsConst15<>+0(SB), Y8, Y4
+	VFNMADD231PS opsConst16<>+0(SB), Y7, Y3
+	VFNMADD231PS opsConst16<>+0(SB), Y8, Y4
+	VMOVUPS      opsConst17<>+0(SB), Y7
+	VMOVUPS      opsConst17<>+0(SB), Y8
+	VFMADD213PS  opsConst18<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst18<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst19<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst19<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst20<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst20<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst21<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst21<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst22<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst22<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst22<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst22<>+0(SB), Y4, Y8
+	VMULPS       Y5, Y7, Y7
+	VMULPS       Y6, Y8, Y8
+	VANDPS       Y7, Y9, Y3
+	VANDPS       Y8, Y10, Y4
 	VMOVUPS      opsConst22<>+0(SB), Y5
 	VADDPS       Y5, Y3, Y3
 	VADDPS       Y5, Y4, Y4
@@ -1282,34 +1269,34 @@ cols79:
 	VMOVUPS      opsConst12<>+0(SB), Y6
 	VFMADD213PS  opsConst13<>+0(SB), Y3, Y5
 	VFMADD213PS  opsConst13<>+0(SB), Y4, Y6
-	VSUBPS       opsConst13<>+0(SB), Y5, Y9
-	VSUBPS       opsConst13<>+0(SB), Y6, Y10
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y3, Y7
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y4, Y8
+	VSUBPS       opsConst13<>+0(SB), Y5, Y7
+	VSUBPS       opsConst13<>+0(SB), Y6, Y8
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y3, Y9
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y4, Y10
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y6, Y6
-	VFNMADD231PS opsConst15<>+0(SB), Y9, Y3
-	VFNMADD231PS opsConst15<>+0(SB), Y10, Y4
-	VFNMADD231PS opsConst16<>+0(SB), Y9, Y3
-	VFNMADD231PS opsConst16<>+0(SB), Y10, Y4
-	VMOVUPS      opsConst17<>+0(SB), Y9
-	VMOVUPS      opsConst17<>+0(SB), Y10
-	VFMADD213PS  opsConst18<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst18<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst19<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst19<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst20<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst20<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst21<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst21<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst22<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst22<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst22<>+0(SB), Y3, Y9
-	VFMADD213PS  opsConst22<>+0(SB), Y4, Y10
-	VMULPS       Y5, Y9, Y9
-	VMULPS       Y6, Y10, Y10
-	VANDNPS      Y9, Y7, Y3
-	VANDNPS      Y10, Y8, Y4
+	VFNMADD231PS opsConst15<>+0(SB), Y7, Y3
+	VFNMADD231PS opsConst15<>+0(SB), Y8, Y4
+	VFNMADD231PS opsConst16<>+0(SB), Y7, Y3
+	VFNMADD231PS opsConst16<>+0(SB), Y8, Y4
+	VMOVUPS      opsConst17<>+0(SB), Y7
+	VMOVUPS      opsConst17<>+0(SB), Y8
+	VFMADD213PS  opsConst18<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst18<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst19<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst19<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst20<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst20<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst21<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst21<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst22<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst22<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst22<>+0(SB), Y3, Y7
+	VFMADD213PS  opsConst22<>+0(SB), Y4, Y8
+	VMULPS       Y5, Y7, Y7
+	VMULPS       Y6, Y8, Y8
+	VANDPS       Y7, Y9, Y3
+	VANDPS       Y8, Y10, Y4
 	VMOVUPS      opsConst22<>+0(SB), Y5
 	VADDPS       Y5, Y3, Y3
 	VADDPS       Y5, Y4, Y4
@@ -1358,7 +1345,6 @@ colsTail80:
 	SUBQ         R14, R15
 	VMOVUPS      64(R15), Y3
 	VMOVUPS      96(R15), Y4
-	SHRQ         $0x02, R14
 	VMASKMOVPS   (DX)(R13*1), Y3, Y5
 	VMASKMOVPS   32(DX)(R13*1), Y4, Y6
 	VMOVUPS      opsConst10<>+0(SB), Y7
@@ -1371,34 +1357,34 @@ colsTail80:
 	VMOVUPS      opsConst12<>+0(SB), Y8
 	VFMADD213PS  opsConst13<>+0(SB), Y5, Y7
 	VFMADD213PS  opsConst13<>+0(SB), Y6, Y8
-	VSUBPS       opsConst13<>+0(SB), Y7, Y11
-	VSUBPS       opsConst13<>+0(SB), Y8, Y12
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y5, Y9
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y6, Y10
+	VSUBPS       opsConst13<>+0(SB), Y7, Y9
+	VSUBPS       opsConst13<>+0(SB), Y8, Y10
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y5, Y11
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y6, Y12
 	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y8, Y8
-	VFNMADD231PS opsConst15<>+0(SB), Y11, Y5
-	VFNMADD231PS opsConst15<>+0(SB), Y12, Y6
-	VFNMADD231PS opsConst16<>+0(SB), Y11, Y5
-	VFNMADD231PS opsConst16<>+0(SB), Y12, Y6
-	VMOVUPS      opsConst17<>+0(SB), Y11
-	VMOVUPS      opsConst17<>+0(SB), Y12
-	VFMADD213PS  opsConst18<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst18<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst19<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst19<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst20<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst20<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst21<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst21<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst22<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst22<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst22<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst22<>+0(SB), Y6, Y12
-	VMULPS       Y7, Y11, Y11
-	VMULPS       Y8, Y12, Y12
-	VANDNPS      Y11, Y9, Y5
-	VANDNPS      Y12, Y10, Y6
+	VFNMADD231PS opsConst15<>+0(SB), Y9, Y5
+	VFNMADD231PS opsConst15<>+0(SB), Y10, Y6
+	VFNMADD231PS opsConst16<>+0(SB), Y9, Y5
+	VFNMADD231PS opsConst16<>+0(SB), Y10, Y6
+	VMOVUPS      opsConst17<>+0(SB), Y9
+	VMOVUPS      opsConst17<>+0(SB), Y10
+	VFMADD213PS  opsConst18<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst18<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst19<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst19<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst20<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst20<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst21<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst21<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst22<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst22<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst22<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst22<>+0(SB), Y6, Y10
+	VMULPS       Y7, Y9, Y9
+	VMULPS       Y8, Y10, Y10
+	VANDPS       Y9, Y11, Y5
+	VANDPS       Y10, Y12, Y6
 	VMOVUPS      opsConst22<>+0(SB), Y7
 	VADDPS       Y7, Y5, Y5
 	VADDPS       Y7, Y6, Y6
@@ -1437,15 +1423,15 @@ colsTail80:
 	VMASKMOVPS   Y8, Y4, 32(R8)(R13*1)
 
 colsDone81:
-	VADDPS       Y2, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
-	VADDPS       X0, X1, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
+	VADDPS       Y2, Y1, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVHLPS     X1, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDSS       X0, X1, X1
 	MOVQ         dscale+88(FP), R14
-	VMOVSS       X0, (R14)
+	VMOVSS       X1, (R14)
 	MOVQ         step+96(FP), R13
 	ADDQ         R13, R14
 	MOVQ         R14, dscale+88(FP)
@@ -1626,7 +1612,6 @@ colsTail88:
 	SUBQ         DI, SI
 	VMOVUPS      64(SI), Y0
 	VMOVUPS      96(SI), Y1
-	SHRQ         $0x02, DI
 	VMASKMOVPS   (CX)(R9*1), Y0, Y2
 	VMASKMOVPS   32(CX)(R9*1), Y1, Y3
 	VMASKMOVPS   (DX)(R9*1), Y0, Y4
@@ -1832,7 +1817,6 @@ colsTail101:
 	SUBQ       R10, R11
 	VMOVUPS    64(R11), Y1
 	VMOVUPS    96(R11), Y2
-	SHRQ       $0x02, R10
 	VMASKMOVPS (DX)(R9*1), Y1, Y3
 	VMASKMOVPS 32(DX)(R9*1), Y2, Y4
 	VMULPS     Y0, Y3, Y3
@@ -1888,7 +1872,6 @@ colsTail106:
 	SUBQ       R10, R11
 	VMOVUPS    64(R11), Y0
 	VMOVUPS    96(R11), Y1
-	SHRQ       $0x02, R10
 	PREFETCHT0 (R8)(R9*1)
 	VMASKMOVPS (DX)(R9*1), Y0, Y2
 	VMASKMOVPS 32(DX)(R9*1), Y1, Y3
@@ -1951,7 +1934,6 @@ colsTail111:
 	SUBQ        R11, R12
 	VMOVUPS     64(R12), Y2
 	VMOVUPS     96(R12), Y3
-	SHRQ        $0x02, R11
 	VMASKMOVPS  (AX)(R10*1), Y2, Y4
 	VMASKMOVPS  32(AX)(R10*1), Y3, Y5
 	VMASKMOVPS  (DX)(R10*1), Y2, Y6
@@ -2152,34 +2134,34 @@ loopDone125:
 	VMOVUPS      opsConst12<>+0(SB), Y7
 	VFMADD213PS  opsConst13<>+0(SB), Y4, Y6
 	VFMADD213PS  opsConst13<>+0(SB), Y5, Y7
-	VSUBPS       opsConst13<>+0(SB), Y6, Y10
-	VSUBPS       opsConst13<>+0(SB), Y7, Y11
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y4, Y8
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y5, Y9
+	VSUBPS       opsConst13<>+0(SB), Y6, Y8
+	VSUBPS       opsConst13<>+0(SB), Y7, Y9
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y4, Y10
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y5, Y11
 	VPSLLD       $0x17, Y6, Y6
 	VPSLLD       $0x17, Y7, Y7
-	VFNMADD231PS opsConst15<>+0(SB), Y10, Y4
-	VFNMADD231PS opsConst15<>+0(SB), Y11, Y5
-	VFNMADD231PS opsConst16<>+0(SB), Y10, Y4
-	VFNMADD231PS opsConst16<>+0(SB), Y11, Y5
-	VMOVUPS      opsConst17<>+0(SB), Y10
-	VMOVUPS      opsConst17<>+0(SB), Y11
-	VFMADD213PS  opsConst18<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst18<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst19<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst19<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst20<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst20<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst21<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst21<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst22<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst22<>+0(SB), Y5, Y11
-	VFMADD213PS  opsConst22<>+0(SB), Y4, Y10
-	VFMADD213PS  opsConst22<>+0(SB), Y5, Y11
-	VMULPS       Y6, Y10, Y10
-	VMULPS       Y7, Y11, Y11
-	VANDNPS      Y10, Y8, Y4
-	VANDNPS      Y11, Y9, Y5
+	VFNMADD231PS opsConst15<>+0(SB), Y8, Y4
+	VFNMADD231PS opsConst15<>+0(SB), Y9, Y5
+	VFNMADD231PS opsConst16<>+0(SB), Y8, Y4
+	VFNMADD231PS opsConst16<>+0(SB), Y9, Y5
+	VMOVUPS      opsConst17<>+0(SB), Y8
+	VMOVUPS      opsConst17<>+0(SB), Y9
+	VFMADD213PS  opsConst18<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst18<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst19<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst19<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst20<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst20<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst21<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst21<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst22<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst22<>+0(SB), Y5, Y9
+	VFMADD213PS  opsConst22<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst22<>+0(SB), Y5, Y9
+	VMULPS       Y6, Y8, Y8
+	VMULPS       Y7, Y9, Y9
+	VANDPS       Y8, Y10, Y4
+	VANDPS       Y9, Y11, Y5
 	VMOVUPS      Y4, (DI)
 	VMOVUPS      Y5, 32(DI)
 	MOVQ         AX, R9
@@ -2198,34 +2180,34 @@ loop126:
 	VMOVUPS      opsConst12<>+0(SB), Y9
 	VFMADD213PS  opsConst13<>+0(SB), Y6, Y8
 	VFMADD213PS  opsConst13<>+0(SB), Y7, Y9
-	VSUBPS       opsConst13<>+0(SB), Y8, Y12
-	VSUBPS       opsConst13<>+0(SB), Y9, Y13
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y6, Y10
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y7, Y11
+	VSUBPS       opsConst13<>+0(SB), Y8, Y10
+	VSUBPS       opsConst13<>+0(SB), Y9, Y11
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y6, Y12
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y7, Y13
 	VPSLLD       $0x17, Y8, Y8
 	VPSLLD       $0x17, Y9, Y9
-	VFNMADD231PS opsConst15<>+0(SB), Y12, Y6
-	VFNMADD231PS opsConst15<>+0(SB), Y13, Y7
-	VFNMADD231PS opsConst16<>+0(SB), Y12, Y6
-	VFNMADD231PS opsConst16<>+0(SB), Y13, Y7
-	VMOVUPS      opsConst17<>+0(SB), Y12
-	VMOVUPS      opsConst17<>+0(SB), Y13
-	VFMADD213PS  opsConst18<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst18<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst19<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst19<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst20<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst20<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst21<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst21<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst22<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst22<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst22<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst22<>+0(SB), Y7, Y13
-	VMULPS       Y8, Y12, Y12
-	VMULPS       Y9, Y13, Y13
-	VANDNPS      Y12, Y10, Y6
-	VANDNPS      Y13, Y11, Y7
+	VFNMADD231PS opsConst15<>+0(SB), Y10, Y6
+	VFNMADD231PS opsConst15<>+0(SB), Y11, Y7
+	VFNMADD231PS opsConst16<>+0(SB), Y10, Y6
+	VFNMADD231PS opsConst16<>+0(SB), Y11, Y7
+	VMOVUPS      opsConst17<>+0(SB), Y10
+	VMOVUPS      opsConst17<>+0(SB), Y11
+	VFMADD213PS  opsConst18<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst18<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst19<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst19<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst20<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst20<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst21<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst21<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst22<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst22<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst22<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst22<>+0(SB), Y7, Y11
+	VMULPS       Y8, Y10, Y10
+	VMULPS       Y9, Y11, Y11
+	VANDPS       Y10, Y12, Y6
+	VANDPS       Y11, Y13, Y7
 	VMOVUPS      Y6, (R9)
 	VMOVUPS      Y7, 32(R9)
 	VADDPS       Y6, Y4, Y4
@@ -2292,34 +2274,34 @@ loop130:
 	VMOVUPS      opsConst12<>+0(SB), Y9
 	VFMADD213PS  opsConst13<>+0(SB), Y6, Y8
 	VFMADD213PS  opsConst13<>+0(SB), Y7, Y9
-	VSUBPS       opsConst13<>+0(SB), Y8, Y12
-	VSUBPS       opsConst13<>+0(SB), Y9, Y13
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y6, Y10
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y7, Y11
+	VSUBPS       opsConst13<>+0(SB), Y8, Y10
+	VSUBPS       opsConst13<>+0(SB), Y9, Y11
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y6, Y12
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y7, Y13
 	VPSLLD       $0x17, Y8, Y8
 	VPSLLD       $0x17, Y9, Y9
-	VFNMADD231PS opsConst15<>+0(SB), Y12, Y6
-	VFNMADD231PS opsConst15<>+0(SB), Y13, Y7
-	VFNMADD231PS opsConst16<>+0(SB), Y12, Y6
-	VFNMADD231PS opsConst16<>+0(SB), Y13, Y7
-	VMOVUPS      opsConst17<>+0(SB), Y12
-	VMOVUPS      opsConst17<>+0(SB), Y13
-	VFMADD213PS  opsConst18<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst18<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst19<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst19<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst20<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst20<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst21<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst21<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst22<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst22<>+0(SB), Y7, Y13
-	VFMADD213PS  opsConst22<>+0(SB), Y6, Y12
-	VFMADD213PS  opsConst22<>+0(SB), Y7, Y13
-	VMULPS       Y8, Y12, Y12
-	VMULPS       Y9, Y13, Y13
-	VANDNPS      Y12, Y10, Y6
-	VANDNPS      Y13, Y11, Y7
+	VFNMADD231PS opsConst15<>+0(SB), Y10, Y6
+	VFNMADD231PS opsConst15<>+0(SB), Y11, Y7
+	VFNMADD231PS opsConst16<>+0(SB), Y10, Y6
+	VFNMADD231PS opsConst16<>+0(SB), Y11, Y7
+	VMOVUPS      opsConst17<>+0(SB), Y10
+	VMOVUPS      opsConst17<>+0(SB), Y11
+	VFMADD213PS  opsConst18<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst18<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst19<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst19<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst20<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst20<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst21<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst21<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst22<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst22<>+0(SB), Y7, Y11
+	VFMADD213PS  opsConst22<>+0(SB), Y6, Y10
+	VFMADD213PS  opsConst22<>+0(SB), Y7, Y11
+	VMULPS       Y8, Y10, Y10
+	VMULPS       Y9, Y11, Y11
+	VANDPS       Y10, Y12, Y6
+	VANDPS       Y11, Y13, Y7
 	VMOVUPS      Y6, (R9)
 	VMOVUPS      Y7, 32(R9)
 	VMOVUPS      (R11), Y8
@@ -2405,34 +2387,34 @@ loop136:
 	VMOVUPS      opsConst12<>+0(SB), Y11
 	VFMADD213PS  opsConst13<>+0(SB), Y6, Y10
 	VFMADD213PS  opsConst13<>+0(SB), Y7, Y11
-	VSUBPS       opsConst13<>+0(SB), Y10, Y14
-	VSUBPS       opsConst13<>+0(SB), Y11, Y15
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y6, Y12
-	VCMPPS       $0x11, opsConst14<>+0(SB), Y7, Y13
+	VSUBPS       opsConst13<>+0(SB), Y10, Y12
+	VSUBPS       opsConst13<>+0(SB), Y11, Y13
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y6, Y14
+	VCMPPS       $0x15, opsConst14<>+0(SB), Y7, Y15
 	VPSLLD       $0x17, Y10, Y10
 	VPSLLD       $0x17, Y11, Y11
-	VFNMADD231PS opsConst15<>+0(SB), Y14, Y6
-	VFNMADD231PS opsConst15<>+0(SB), Y15, Y7
-	VFNMADD231PS opsConst16<>+0(SB), Y14, Y6
-	VFNMADD231PS opsConst16<>+0(SB), Y15, Y7
-	VMOVUPS      opsConst17<>+0(SB), Y14
-	VMOVUPS      opsConst17<>+0(SB), Y15
-	VFMADD213PS  opsConst18<>+0(SB), Y6, Y14
-	VFMADD213PS  opsConst18<>+0(SB), Y7, Y15
-	VFMADD213PS  opsConst19<>+0(SB), Y6, Y14
-	VFMADD213PS  opsConst19<>+0(SB), Y7, Y15
-	VFMADD213PS  opsConst20<>+0(SB), Y6, Y14
-	VFMADD213PS  opsConst20<>+0(SB), Y7, Y15
-	VFMADD213PS  opsConst21<>+0(SB), Y6, Y14
-	VFMADD213PS  opsConst21<>+0(SB), Y7, Y15
-	VFMADD213PS  opsConst22<>+0(SB), Y6, Y14
-	VFMADD213PS  opsConst22<>+0(SB), Y7, Y15
-	VFMADD213PS  opsConst22<>+0(SB), Y6, Y14
-	VFMADD213PS  opsConst22<>+0(SB), Y7, Y15
-	VMULPS       Y10, Y14, Y14
-	VMULPS       Y11, Y15, Y15
-	VANDNPS      Y14, Y12, Y6
-	VANDNPS      Y15, Y13, Y7
+	VFNMADD231PS opsConst15<>+0(SB), Y12, Y6
+	VFNMADD231PS opsConst15<>+0(SB), Y13, Y7
+	VFNMADD231PS opsConst16<>+0(SB), Y12, Y6
+	VFNMADD231PS opsConst16<>+0(SB), Y13, Y7
+	VMOVUPS      opsConst17<>+0(SB), Y12
+	VMOVUPS      opsConst17<>+0(SB), Y13
+	VFMADD213PS  opsConst18<>+0(SB), Y6, Y12
+	VFMADD213PS  opsConst18<>+0(SB), Y7, Y13
+	VFMADD213PS  opsConst19<>+0(SB), Y6, Y12
+	VFMADD213PS  opsConst19<>+0(SB), Y7, Y13
+	VFMADD213PS  opsConst20<>+0(SB), Y6, Y12
+	VFMADD213PS  opsConst20<>+0(SB), Y7, Y13
+	VFMADD213PS  opsConst21<>+0(SB), Y6, Y12
+	VFMADD213PS  opsConst21<>+0(SB), Y7, Y13
+	VFMADD213PS  opsConst22<>+0(SB), Y6, Y12
+	VFMADD213PS  opsConst22<>+0(SB), Y7, Y13
+	VFMADD213PS  opsConst22<>+0(SB), Y6, Y12
+	VFMADD213PS  opsConst22<>+0(SB), Y7, Y13
+	VMULPS       Y10, Y12, Y12
+	VMULPS       Y11, Y13, Y13
+	VANDPS       Y12, Y14, Y6
+	VANDPS       Y13, Y15, Y7
 	VMOVUPS      Y6, (R9)
 	VMOVUPS      Y7, 32(R9)
 	VADDPS       Y6, Y2, Y2

@@ -21,3 +21,25 @@ func avx2Ops(o *opKernels) {
 		vocabularyCols:    vocabularyColsAVX2, mulCols: mulColsAVX2,
 	}
 }
+
+// avx512Ops fills o with the kernels for AVX-512.
+func avx512Ops(o *opKernels) {
+	*o = opKernels{
+		vector: true,
+
+		add: addAVX512, scale: scaleAVX512, sigmoid: sigmoidAVX512, expMinus: expMinusAVX512,
+		sumSquares: sumSquaresAVX512, sumRows: sumRowsAVX512,
+
+		rmsNorm: rmsNormAVX512, rmsNormBackInput: rmsNormBackInputAVX512,
+		rmsNormBackWeight: rmsNormBackWeightAVX512, rowDots: rowDotsAVX512,
+
+		swiglu: swigluAVX512, swigluBack: swigluBackAVX512, rope: ropeAVX512, adamW: adamWAVX512,
+
+		transpose: transposeAVX512, scaleRows: scaleRowsAVX512, copyRows: copyRowsAVX512,
+		mergeRows: mergeRowsAVX512, toBF16: toBF16AVX512, fromBF16: fromBF16AVX512,
+
+		maskCols: maskColsAVX512, softmaxCols: softmaxColsAVX512,
+		attentionBackCols: attentionBackColsAVX512,
+		vocabularyCols:    vocabularyColsAVX512, mulCols: mulColsAVX512,
+	}
+}

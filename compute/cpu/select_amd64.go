@@ -2,16 +2,20 @@ package cpu
 
 import "github.com/klauspost/cpuid/v2"
 
-// archKernels lists the sets for this processor, widest first.
+// archKernels lists the sets for this processor, widest first. A feature counts only
+// where the system keeps the registers it needs (XGETBV).
 func archKernels() []*kernels {
 	if !cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.BMI2) {
 		return nil
 	}
-	k := genericKernels()
-	k.name = "avx2"
-	k.gemmKernels = avx2Gemm()
+	k := &kernels{name: "avx2", gemmKernels: avx2Gemm()}
 	avx2Ops(&k.opKernels)
-	return []*kernels{k}
+	if !cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL) {
+		return []*kernels{k}
+	}
+	wide := &kernels{name: "avx512", gemmKernels: avx512Gemm()}
+	avx512Ops(&wide.opKernels)
+	return []*kernels{wide, k}
 }
 
 // describeCPU is the processor's name and its vector extensions.

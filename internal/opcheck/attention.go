@@ -21,7 +21,7 @@ func mlas() (ps []*problem) {
 }
 
 func mla(strided bool, h [5]int, batch, seq int) *problem {
-	p := newProblem(strided, "%v B%d T%d", h[:4], batch, seq)
+	p := newProblem(strided, "%v B%d T%d", h[:4], batch, seq).oneIn(4)
 	n, nope, rope, v := h[0], h[1], h[2], h[3]
 	rows := batch * seq
 	p.in("q", rows, n*(nope+rope), 1.5)
@@ -62,7 +62,7 @@ func latents() (ps []*problem) {
 
 // latent has rows after the last visible one: whoever reads them shows it.
 func latent(strided bool, h [5]int, m, start int) *problem {
-	p := newProblem(strided, "%v M%d at %d", h, m, start)
+	p := newProblem(strided, "%v M%d at %d", h, m, start).oneIn(4)
 	n, d := h[0], h[4]+h[2]
 	p.in("q", m, n*d, 1)
 	cache := p.in("cache", start+m+3, d, 1)

@@ -18,7 +18,7 @@ func norms() (ps []*problem) {
 }
 
 func norm(strided bool, rows, d int) *problem {
-	p := newProblem(strided, "T%d D%d", rows, d)
+	p := newProblem(strided, "T%d D%d", rows, d).oneIn(3)
 	p.in("x", rows, d, 2)
 	p.in("w", 1, d, 1)
 	p.in("dy", rows, d, 1)
@@ -149,7 +149,7 @@ func routes() (ps []*problem) {
 }
 
 func route(strided bool, r router, alpha float32) *problem {
-	p := newProblem(strided, "T%d E%d K%d of %d/%d groups norm=%v alpha=%v", r.tokens, r.experts, r.TopK, r.TopGroups, r.Groups, r.Normalize, alpha)
+	p := newProblem(strided, "T%d E%d K%d of %d/%d groups norm=%v alpha=%v", r.tokens, r.experts, r.TopK, r.TopGroups, r.Groups, r.Normalize, alpha).oneIn(2)
 	n, e, k := r.tokens, r.experts, r.TopK
 	p.in("logits", n, e, 1)
 	p.in("bias", 1, e, 0.3)

@@ -2,7 +2,8 @@
 // shapes, ragged ones and strided views among them, against the reference within
 // stated tolerances (Run), one backend against another bit for bit (Bitwise), rows
 // computed together against rows computed alone (RowsAlone), and strided operands
-// against dense ones (Layouts).
+// against dense ones (Layouts). Short tests (go test -short) take fewer shapes of the
+// operations that have many.
 package opcheck
 
 import (
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"testing"
 
 	"sonde/compute"
 	"sonde/num"
@@ -39,6 +41,7 @@ type problem struct {
 	call     func(be compute.Backend, t map[string]compute.Tensor)
 	rng      *rand.Rand
 	strided  bool
+	skipped  bool // has no data and is not to be solved
 }
 
 func newProblem(strided bool, format string, args ...any) *problem {
@@ -53,6 +56,13 @@ func newProblem(strided bool, format string, args ...any) *problem {
 	return &problem{name: name, rng: rand.New(rand.NewPCG(seed, 1)), strided: strided}
 }
 
+// oneIn leaves short tests one in n of such problems.
+func (p *problem) oneIn(n uint64) *problem {
+	left := p.rng.Uint64()%n == 0
+	p.skipped = testing.Short() && !left
+	return p
+}
+
 func (p *problem) add(o *operand) *operand {
 	if p.strided {
 		o.left, o.gap = p.rng.IntN(6), 1+p.rng.IntN(20)
@@ -63,7 +73,10 @@ func (p *problem) add(o *operand) *operand {
 
 // in is an F32 operand with normal values of the given deviation.
 func (p *problem) in(name string, rows, cols int, deviation float64) *operand {
-	o := &operand{name: name, rows: rows, cols: cols, data: make([]float32, rows*cols)}
+	o := &operand{name: name, rows: rows, cols: cols}
+	if !p.skipped {
+		o.data = make([]float32, rows*cols)
+	}
 	for i := range o.data {
 		o.data[i] = float32(p.rng.NormFloat64() * deviation)
 	}

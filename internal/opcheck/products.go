@@ -54,7 +54,7 @@ func matmuls() (ps []*problem) {
 }
 
 func matmul(form compute.Form, q precision, strided, accumulate bool, m, n, k int) *problem {
-	p := newProblem(strided, "%v %s %dx%dx%d add=%v", form, q.name, m, n, k, accumulate)
+	p := newProblem(strided, "%v %s %dx%dx%d add=%v", form, q.name, m, n, k, accumulate).oneIn(12)
 	a, b := [2]int{m, k}, [2]int{k, n}
 	if form == compute.TN {
 		a = [2]int{k, m}
@@ -104,7 +104,7 @@ func groupedMatmuls() (ps []*problem) {
 
 // grouped has every index pick from 6 rows more than there are, some of them twice.
 func grouped(form compute.Form, q precision, strided, index bool, counts []int, n, k int) *problem {
-	p := newProblem(strided, "%v %s %v n%d k%d index=%v", form, q.name, counts, n, k, index)
+	p := newProblem(strided, "%v %s %v n%d k%d index=%v", form, q.name, counts, n, k, index).oneIn(8)
 	off, rows := offsets(counts)
 	e := len(counts)
 	p.given("off", 1, e+1, off)
@@ -158,7 +158,7 @@ func headMatmuls() (ps []*problem) {
 // headMatmul is both products of the absorbed form.
 func headMatmul(q precision, h [5]int, strided bool, m int) *problem {
 	n, nope, rope, v, latent := h[0], h[1], h[2], h[3], h[4]
-	p := newProblem(strided, "%s %v m%d", q.name, h, m)
+	p := newProblem(strided, "%s %v m%d", q.name, h, m).oneIn(5)
 	p.in("Q", m, n*(nope+rope), 1)
 	p.in("O", m, n*latent, 1)
 	p.weight(q, "B", n*(nope+v), latent, 1)

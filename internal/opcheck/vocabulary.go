@@ -18,7 +18,7 @@ func logprobs() (ps []*problem) {
 }
 
 func logprob(q precision, strided bool, rows, d, v int) *problem {
-	p := newProblem(strided, "%s T%d D%d V%d", q.name, rows, d, v)
+	p := newProblem(strided, "%s T%d D%d V%d", q.name, rows, d, v).oneIn(4)
 	grad := 1e-5
 	if q.weights || q.round { // gradients to logits near half way round either way
 		grad = 1e-3

@@ -11,18 +11,15 @@ func emitGemm(g *gen) {
 	g.gemmPanel()
 }
 
-// rows addresses up to 2*3 rows of a matrix through two pointers and a stride.
+// rows addresses rows of a matrix through a stride and pointers to every third.
 type rows struct {
-	lo, hi reg.GPVirtual // hi = lo + 3*stride
+	thirds []reg.GPVirtual
 	stride reg.GPVirtual
 }
 
 func (r rows) at(i int) Mem {
-	base := r.lo
-	if i >= 3 {
-		base, i = r.hi, i-3
-	}
-	switch i {
+	base := r.thirds[i/3]
+	switch i % 3 {
 	case 0:
 		return Mem{Base: base}
 	case 1:
@@ -51,7 +48,19 @@ func (g *gen) gemmPanel() {
 	g.advance(c, ldc, mr)
 	g.JMP(LabelRef(loop))
 	g.Label(tail)
-	for rest := mr - 1; rest > 0; rest-- {
+	few := mr
+	if few > 6 { // one tile between, not one for every number of rows
+		few = 6
+		next := g.label("few")
+		g.CMPQ(m, Imm(6))
+		g.JLT(LabelRef(next))
+		g.tile(6, a, ars, c, ldc)
+		g.SUBQ(imm(6), m)
+		g.advance(a, ars, 6)
+		g.advance(c, ldc, 6)
+		g.Label(next)
+	}
+	for rest := few - 1; rest > 0; rest-- {
 		next := g.label("rest")
 		g.CMPQ(m, Imm(uint64(rest)))
 		g.JNE(LabelRef(next))
@@ -73,23 +82,27 @@ func (g *gen) advance(p, stride reg.GPVirtual, n int) {
 
 // tileRows is rows i of p with a stride: pointers of their own, three rows apart.
 func (g *gen) tileRows(p, stride reg.GPVirtual, n int) rows {
-	r := rows{lo: g.GP64(), stride: stride}
-	g.MOVQ(p, r.lo)
-	if n > 3 {
-		r.hi = g.GP64()
-		g.LEAQ(Mem{Base: r.lo, Index: stride, Scale: 2}, r.hi)
-		g.ADDQ(stride, r.hi)
+	r := rows{stride: stride}
+	for i := 0; i < n; i += 3 {
+		next := g.GP64()
+		if i == 0 {
+			g.MOVQ(p, next)
+		} else {
+			g.LEAQ(Mem{Base: r.thirds[i/3-1], Index: stride, Scale: 2}, next)
+			g.ADDQ(stride, next)
+		}
+		r.thirds = append(r.thirds, next)
 	}
 	return r
 }
 
 // tile emits one tile of n rows.
 func (g *gen) tile(n int, a, ars, c, ldc reg.GPVirtual) {
-	ra, rc := g.tileRows(a, ars, n), g.tileRows(c, ldc, n)
-	b, bks, aks, k := g.arg("b"), g.arg("bks"), g.arg("aks"), g.arg("k")
 	vr := g.w.nr / g.w.lanes() // registers per row
 	acc := g.vecs(n * vr)
-	g.loadTile(acc, rc, n, vr)
+	g.loadTile(acc, g.tileRows(c, ldc, n), n, vr)
+	ra := g.tileRows(a, ars, n)
+	b, bks, aks, k := g.arg("b"), g.arg("bks"), g.arg("aks"), g.arg("k")
 	bv := g.vecs(vr)
 	xs := g.vecs(2)
 	step := func() {
@@ -104,12 +117,12 @@ func (g *gen) tile(n int, a, ars, c, ldc reg.GPVirtual) {
 				g.VFMADD231PS(x, bv[j], acc[i*vr+j])
 			}
 		}
-		g.ADDQ(aks, ra.lo)
-		if n > 3 {
-			g.ADDQ(aks, ra.hi)
+		for _, p := range ra.thirds {
+			g.ADDQ(aks, p)
 		}
 	}
 	g.unrolled(k, 4, step)
+	rc := g.tileRows(c, ldc, n)
 	for i := range n {
 		for j := range vr {
 			m := rc.at(i)

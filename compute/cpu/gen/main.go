@@ -29,7 +29,7 @@ type unit struct {
 var units []unit
 
 // widths lists the vector widths to emit.
-var widths = []width{avx2}
+var widths = []width{avx2, avx512}
 
 func main() {
 	log.SetFlags(0)

@@ -11,7 +11,9 @@ import (
 func init() {
 	units = append(units, unit{"ops", func(g *gen) {
 		o := &ops{gen: g, consts: map[uint32]Mem{}}
-		o.maskTable()
+		if !o.wide() {
+			o.maskTable()
+		}
 		o.elementwise()
 		o.norms()
 		o.gates()
@@ -87,7 +89,7 @@ func (o *ops) broadcast(m Mem) reg.VecVirtual {
 type columns struct {
 	o    *ops
 	off  reg.GPVirtual
-	mask sixteen // nil when all 16 count
+	mask []condition // nil when all 16 count
 }
 
 func (c columns) mem(base reg.Register, i int) Mem {
@@ -101,7 +103,7 @@ func (c columns) load(base reg.Register) sixteen {
 		if c.mask == nil {
 			c.o.VMOVUPS(c.mem(base, i), v[i])
 		} else {
-			c.o.VMASKMOVPS(c.mem(base, i), c.mask[i], v[i])
+			c.o.loadWhere(c.mask[i], c.mem(base, i), v[i])
 		}
 	})
 	return v
@@ -113,7 +115,7 @@ func (c columns) store(v sixteen, base reg.Register) {
 		if c.mask == nil {
 			c.o.VMOVUPS(v[i], c.mem(base, i))
 		} else {
-			c.o.VMASKMOVPS(v[i], c.mask[i], c.mem(base, i))
+			c.o.storeWhere(c.mask[i], v[i], c.mem(base, i))
 		}
 	})
 }
@@ -134,19 +136,8 @@ func (o *ops) row(d reg.GPVirtual, body func(c columns)) {
 	o.Label(tail)
 	o.TESTQ(left, left)
 	o.JZ(LabelRef(done))
-	body(columns{o: o, off: off, mask: o.tailMask(left)})
+	body(columns{o: o, off: off, mask: o.firstLanes(left, o.mask)})
 	o.Label(done)
-}
-
-// tailMask selects the first n lanes.
-func (o *ops) tailMask(n reg.GPVirtual) sixteen {
-	p, m := o.GP64(), o.v16()
-	o.LEAQ(o.mask, p)
-	o.SHLQ(Imm(2), n)
-	o.SUBQ(n, p)
-	o.each(func(i int) { o.VMOVUPS(at(p, 64+i*o.w.bytes), m[i]) })
-	o.SHRQ(Imm(2), n)
-	return m
 }
 
 // loop runs body n times; n is consumed. Nothing runs for n = 0.
@@ -177,14 +168,14 @@ func (o *ops) rowsOf(name string) stepper { return stepper{o.arg(name), o.arg("l
 // tree adds 16 lanes to one sum: lane j gets j+8, then j+4, j+2, j+1. The result is
 // in the lowest lane.
 func (o *ops) tree(v sixteen) reg.VecVirtual {
-	if o.w.lanes() != 8 {
-		panic("gen: tree is written for 8 lanes")
+	eight, hi := o.YMM(), o.XMM()
+	if o.wide() {
+		o.VADDPS(o.upperHalf(v[0]), v[0].AsY(), eight)
+	} else {
+		o.VADDPS(v[1], v[0], eight)
 	}
-	o.VADDPS(v[1], v[0], v[0])
-	hi := o.XMM()
-	lo := v[0].(reg.VecVirtual).AsX()
-	o.VEXTRACTF128(Imm(1), v[0], hi)
-	o.VADDPS(hi, lo, hi)
+	o.VEXTRACTF128(Imm(1), eight, hi)
+	o.VADDPS(hi, eight.AsX(), hi)
 	t := o.XMM()
 	o.VMOVHLPS(hi, hi, t)
 	o.VADDPS(t, hi, hi)
@@ -207,7 +198,7 @@ func (o *ops) lowBroadcast(x reg.VecVirtual) reg.VecVirtual {
 func (o *ops) exp(v ...reg.VecVirtual) {
 	const magic = 1<<23 + 1<<22 + 127
 	n := len(v)
-	t, m, p := o.vecs(n), o.vecs(n), o.vecs(n)
+	t, p, normal := o.vecs(n), o.vecs(n), make([]condition, n)
 	step := func(f func(i int)) {
 		for i := range n {
 			f(i)
@@ -216,7 +207,7 @@ func (o *ops) exp(v ...reg.VecVirtual) {
 	step(func(i int) { o.VMOVUPS(o.constant(math.Log2E), t[i]) })
 	step(func(i int) { o.VFMADD213PS(o.constant(magic), v[i], t[i]) })
 	step(func(i int) { o.VSUBPS(o.constant(magic), t[i], p[i]) })
-	step(func(i int) { o.VCMPPS(Imm(0x11), o.constant(expLow), v[i], m[i]) })
+	step(func(i int) { normal[i] = o.compare(notLess, v[i], o.constant(expLow)) })
 	step(func(i int) { o.VPSLLD(Imm(23), t[i], t[i]) })
 	step(func(i int) { o.VFNMADD231PS(o.constant(ln2High), p[i], v[i]) })
 	step(func(i int) { o.VFNMADD231PS(o.constant(math.Ln2-ln2High), p[i], v[i]) })
@@ -225,7 +216,7 @@ func (o *ops) exp(v ...reg.VecVirtual) {
 		step(func(i int) { o.VFMADD213PS(o.constBits(c), v[i], p[i]) })
 	}
 	step(func(i int) { o.VMULPS(t[i], p[i], p[i]) })
-	step(func(i int) { o.VANDNPS(p[i], m[i], v[i]) })
+	step(func(i int) { o.keep(normal[i], p[i], v[i]) })
 }
 
 const (

@@ -62,9 +62,7 @@ func (o *ops) maskCols() {
 		o.loop(r, func() {
 			v := o.load16(p)
 			o.each(func(i int) {
-				m := o.vec()
-				o.VPCMPGTD(key, lim[i], m)
-				o.VBLENDVPS(m, v[i], inf, v[i])
+				o.choose(o.greater(lim[i], key), v[i], inf, v[i])
 			})
 			o.VPADDD(one, key, key)
 			o.store16(v, p)

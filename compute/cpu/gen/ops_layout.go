@@ -41,16 +41,19 @@ func (o *ops) layout() {
 // storeBF16 rounds 16 floats and writes 32 bytes at p.
 func (o *ops) storeBF16(v sixteen, p reg.Register) {
 	o.each(func(i int) {
-		nan, r := o.vec(), o.vec()
-		o.VCMPPS(Imm(3), v[i], v[i], nan)
+		nan, r := o.compare(unordered, v[i], v[i]), o.vec()
 		o.VPSRLD(Imm(16), v[i], r)
-		o.VPAND(o.constBits(1), r, r)
+		o.and(o.constBits(1), r, r)
 		o.VPADDD(o.constBits(0x7fff), r, r)
 		o.VPADDD(v[i], r, r)
-		o.VPOR(o.constBits(0x400000), v[i], v[i])
-		o.VBLENDVPS(nan, v[i], r, v[i])
+		o.or(o.constBits(0x400000), v[i], v[i])
+		o.choose(nan, v[i], r, v[i])
 		o.VPSRLD(Imm(16), v[i], v[i])
 	})
+	if o.wide() {
+		o.VPMOVDW(v[0], at(p, 0))
+		return
+	}
 	o.VPACKUSDW(v[1], v[0], v[0])
 	o.VPERMQ(Imm(0xd8), v[0], v[0])
 	o.VMOVDQU(v[0], at(p, 0))
@@ -114,7 +117,7 @@ func (o *ops) transpose8(d, dby, d3, s, sby, s3 reg.GPVirtual) {
 	dst := o.eight(d, dby, d3)
 	for h := range 2 {
 		a, b, c, e := r[4*h], r[4*h+1], r[4*h+2], r[4*h+3]
-		t := o.vecs(4)
+		t := []reg.VecVirtual{o.YMM(), o.YMM(), o.YMM(), o.YMM()}
 		o.VUNPCKLPS(b, a, t[0])
 		o.VUNPCKHPS(b, a, t[1])
 		o.VUNPCKLPS(e, c, t[2])

@@ -65,12 +65,12 @@ func (o *ops) floatArg(name string) Mem {
 	return b.Addr
 }
 
-// sumSquares emits float64 sums in 4 lanes per register, two registers.
+// sumSquares emits float64 sums in 16 lanes.
 func (o *ops) sumSquares() {
 	o.function("sumSquares", "func(x *float32, n int) float64",
 		"is the sum of squares of n elements, a multiple of 16, in 16 float64 lanes and a fixed tree.")
 	x, n := o.arg("x"), o.arg("n")
-	acc := o.vecs(4)
+	acc := o.vecs(128 / o.w.bytes)
 	for _, a := range acc {
 		o.zero(a)
 	}
@@ -78,17 +78,22 @@ func (o *ops) sumSquares() {
 	o.loop(n, func() {
 		for i, a := range acc {
 			v := o.vec()
-			o.VCVTPS2PD(at(x, 16*i), v)
+			o.VCVTPS2PD(at(x, i*o.w.bytes/2), v)
 			o.VFMADD231PD(v, v, a)
 		}
 		o.ADDQ(Imm(64), x)
 	})
-	o.VADDPD(acc[2], acc[0], acc[0])
-	o.VADDPD(acc[3], acc[1], acc[1])
-	o.VADDPD(acc[1], acc[0], acc[0])
-	hi := o.XMM()
-	o.VEXTRACTF128(Imm(1), acc[0], hi)
-	o.VADDPD(acc[0].AsX(), hi, hi)
+	four, hi := o.YMM(), o.XMM()
+	for i := range acc[:len(acc)/2] {
+		o.VADDPD(acc[i+len(acc)/2], acc[i], acc[i])
+	}
+	if o.wide() {
+		o.VADDPD(o.upperHalf(acc[0]), acc[0].AsY(), four)
+	} else {
+		o.VADDPD(acc[1], acc[0], four)
+	}
+	o.VEXTRACTF128(Imm(1), four, hi)
+	o.VADDPD(four.AsX(), hi, hi)
 	t := o.XMM()
 	o.VPERMILPD(Imm(1), hi, t)
 	o.VADDSD(t, hi, hi)
@@ -139,7 +144,7 @@ func (o *ops) load1(c columns, base reg.Register, i int, v reg.VecVirtual) {
 		o.VMOVUPS(c.mem(base, i), v)
 		return
 	}
-	o.VMASKMOVPS(c.mem(base, i), c.mask[i], v)
+	o.loadWhere(c.mask[i], c.mem(base, i), v)
 }
 
 // norms emits RMSNorm and its gradients.
@@ -364,14 +369,14 @@ func (o *ops) rope() {
 		"rotates dim columns, a multiple of 8, of each head, ldx bytes apart, by the angles with the given cosines and sines; backwards if inverse is not 0.")
 	x, cos, sin := o.rowsOf("x"), o.arg("cos"), o.arg("sin")
 	heads, dim, inverse := o.arg("heads"), o.arg("dim"), o.arg("inverse")
-	flip := o.vec()
+	flip := o.YMM() // four pairs at a time whatever the width: heads are short
 	o.zero(flip)
 	plain := o.label("forward")
 	o.TESTQ(inverse, inverse)
 	o.JZ(LabelRef(plain))
 	o.VMOVUPS(o.constBits(1<<31), flip)
 	o.Label(plain)
-	spread := o.vec()
+	spread := o.YMM()
 	o.VMOVUPS(o.pairIndex(), spread)
 	o.loop(heads, func() {
 		off, n := o.GP64(), o.GP64()
@@ -379,7 +384,7 @@ func (o *ops) rope() {
 		o.MOVQ(dim, n)
 		o.SHRQ(Imm(3), n)
 		o.loop(n, func() {
-			c, s, v, t := o.vec(), o.vec(), o.vec(), o.vec()
+			c, s, v, t := o.YMM(), o.YMM(), o.YMM(), o.YMM()
 			o.VMOVUPS(Mem{Base: cos, Index: off, Scale: 1}, c.AsX())
 			o.VMOVUPS(Mem{Base: sin, Index: off, Scale: 1}, s.AsX())
 			o.VPERMPS(c, spread, c)

@@ -109,7 +109,7 @@ func (g *gen) transpose4(b block, offset int) [4]reg.VecVirtual {
 
 // repeat loads 16 bytes into every 128-bit lane of v.
 func (g *gen) repeat(m Mem, v reg.VecVirtual) {
-	if g.w.bytes == 64 {
+	if g.wide() {
 		g.VBROADCASTF32X4(m, v)
 		return
 	}
@@ -118,7 +118,7 @@ func (g *gen) repeat(m Mem, v reg.VecVirtual) {
 
 // insert loads 16 bytes into lane q of v.
 func (g *gen) insert(q int, m Mem, v reg.VecVirtual) {
-	if g.w.bytes == 64 {
+	if g.wide() {
 		g.VINSERTF32X4(Imm(uint64(q)), m, v, v)
 		return
 	}
@@ -145,19 +145,10 @@ func (g *gen) columns(e element, blocks []block, offset int, mask reg.VecVirtual
 			use(i, 2*w, even)
 		}
 		for i := range blocks {
-			g.and(mask, outs[i][w])
+			g.and(mask, outs[i][w], outs[i][w])
 			use(i, 2*w+1, outs[i][w])
 		}
 	}
-}
-
-// and is v &= mask.
-func (g *gen) and(mask, v reg.VecVirtual) {
-	if g.w.bytes == 64 {
-		g.VPANDD(mask, v, v)
-		return
-	}
-	g.VPAND(mask, v, v)
 }
 
 // upperMask is 0xffff0000 in every lane.
@@ -275,22 +266,14 @@ func (g *gen) newRounder() rounder {
 
 // round replaces v by the nearest bfloat16, ties to even; NaNs become quiet.
 func (g *gen) round(r rounder, v reg.VecVirtual) {
-	if g.w.bytes != 32 {
-		panic("round: only AVX2 has been run")
-	}
-	nan, t := g.vec(), g.vec()
-	g.VCMPPS(Imm(3), v, v, nan)
-	g.VANDPS(r.quiet, nan, nan)
-	sum := g.vec()
+	nan, t := g.compare(unordered, v, v), g.vec()
 	g.VPSRLD(Imm(16), v, t)
-	g.VPAND(r.one, t, t)
+	g.and(r.one, t, t)
 	g.VPADDD(r.bias, t, t)
-	g.VPADDD(t, v, sum)
-	// A NaN keeps its own upper half: blend on the sign of (nan << 9).
-	g.VPSLLD(Imm(9), nan, t)
-	g.VBLENDVPS(t, v, sum, sum)
-	g.VORPS(nan, sum, sum)
-	g.VANDPS(r.mask, sum, v)
+	g.VPADDD(t, v, t)
+	g.or(r.quiet, v, v)
+	g.choose(nan, v, t, v)
+	g.and(r.mask, v, v)
 }
 
 // roundBF16 emits the rounding of a row.

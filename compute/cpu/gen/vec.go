@@ -17,7 +17,12 @@ type width struct {
 	mr, nr int    // tile of the matrix product: rows, columns
 }
 
-var avx2 = width{name: "avx2", suffix: "AVX2", bytes: 32, mr: 6, nr: 16}
+var (
+	avx2 = width{name: "avx2", suffix: "AVX2", bytes: 32, mr: 6, nr: 16}
+	// avx512 is AVX-512 with F, BW, DQ and VL. Its panel has the columns of AVX2's, in
+	// one register instead of two, so that everything packed is the same.
+	avx512 = width{name: "avx512", suffix: "AVX512", bytes: 64, mr: 12, nr: 16}
+)
 
 // lanes is the number of float32 in a register.
 func (w width) lanes() int { return w.bytes / 4 }
@@ -41,7 +46,7 @@ func (g *gen) function(name, signature, doc string) {
 
 // vec is a fresh vector register of the width.
 func (g *gen) vec() reg.VecVirtual {
-	if g.w.bytes == 64 {
+	if g.wide() {
 		return g.ZMM()
 	}
 	return g.YMM()
@@ -58,7 +63,7 @@ func (g *gen) vecs(n int) []reg.VecVirtual {
 
 // zero clears v.
 func (g *gen) zero(v reg.VecVirtual) {
-	if g.w.bytes == 64 {
+	if g.wide() {
 		g.VPXORD(v, v, v)
 		return
 	}
