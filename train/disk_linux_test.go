@@ -2,6 +2,7 @@ package train
 
 import (
 	"bytes"
+	"io"
 	"path/filepath"
 	"testing"
 
@@ -32,4 +33,15 @@ func TestFullDisk(t *testing.T) {
 	c.Resume = true
 	mustRun(t, c)
 	compareLogs(t, whole.Out, c.Out)
+}
+
+// A disk that fills while the data is packed: the message says what to do.
+func TestFullDiskBeforeTheFirstStep(t *testing.T) {
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=32k"); err != nil {
+		t.Skipf("a small tmpfs cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
+	_, err := Run(t.Context(), tinyConfig(t, filepath.Join(disk, "run"), 2), io.Discard)
+	wantError(t, err, "no space left", "free space", "--out")
 }

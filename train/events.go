@@ -19,7 +19,8 @@ type events struct {
 }
 
 // createEvents opens a new event file in the run's folder and says that what earlier
-// files hold from step on is void, which is what TensorBoard needs after a resume.
+// files hold after step is void, which is what TensorBoard needs after a resume: it
+// drops everything from the step of a session's start on.
 func createEvents(run string, step int) (*events, error) {
 	now := time.Now()
 	f, err := os.Create(filepath.Join(run, fmt.Sprintf("events.out.tfevents.%d.%d.sonde", now.Unix(), now.Nanosecond())))
@@ -30,11 +31,8 @@ func createEvents(run string, step int) (*events, error) {
 	if err := e.write(appendBytes(nil, 3, []byte("brain.Event:2")), 0); err != nil {
 		return nil, err
 	}
-	if step == 0 {
-		return e, nil
-	}
 	const sessionLog, start = 7, 1
-	return e, e.write(appendBytes(nil, sessionLog, []byte{1 << 3, start}), step)
+	return e, e.write(appendBytes(nil, sessionLog, []byte{1 << 3, start}), step+1)
 }
 
 // scalars writes one value for each tag at a step.

@@ -92,7 +92,7 @@ func TestEventsAreFramedAndSummed(t *testing.T) {
 		raw = raw[16+n:]
 	}
 	f32 := func(v float32) string { return string(binary.LittleEndian.AppendUint32(nil, math.Float32bits(v))) }
-	want := []string{"\x10\x00\x1a\x0dbrain.Event:2", "\x10\x03\x3a\x02\x08\x01",
+	want := []string{"\x10\x00\x1a\x0dbrain.Event:2", "\x10\x04\x3a\x02\x08\x01",
 		"\x10\x04\x2a\x18\x0a\x0b\x0a\x04loss\x15" + f32(2.5) + "\x0a\x09\x0a\x02lr\x15" + f32(0.25)}
 	if diff := cmp.Diff(want, events); diff != "" {
 		t.Error(diff)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"sonde/checkpoint"
@@ -99,8 +100,11 @@ func Run(ctx context.Context, c Config, out io.Writer) (s *Summary, err error) {
 		return nil, err
 	}
 	lock, err := checkpoint.LockRun(c.Out)
-	if err != nil {
+	if errors.Is(err, checkpoint.ErrLocked) {
 		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the run's folder: %w: name one that can be written with --out", err)
 	}
 	defer lock.Unlock()
 	defer r.close()
@@ -425,6 +429,9 @@ func (r *run) explain(err error) error {
 func interrupted(err error, run string) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w before the first step: begin again with\n  sonde train --out %s --resume", ErrInterrupted, shellQuote(run))
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: free space on that disk, or choose another folder with --out", err)
 	}
 	return err
 }

@@ -98,6 +98,11 @@ func (r *run) restore() error {
 		return err
 	}
 	r.w.refresh()
+	// A run that was killed between the two leaves a model older than its state, and
+	// one whose newest state is damaged a model newer than the one it goes on from.
+	if err := checkpoint.SaveHF(r.o.Out, r.hf, r.w.model.Params(), r.c.Backend, 0); err != nil {
+		return err
+	}
 	r.step, r.saved, r.seconds = s.Step, s.Step, v.Seconds
 	r.lastGood = fmt.Sprintf("that of step %d in %s", r.step, r.o.Out)
 	if s.Kernels != r.c.Backend.Name() {

@@ -26,6 +26,12 @@ func runPath(run string) string { return filepath.Join(run, "run.json") }
 func readRun(run string) (*runFile, error) {
 	raw, err := os.ReadFile(runPath(run))
 	if err != nil {
+		if info, e := os.Stat(run); e == nil && !info.IsDir() {
+			return nil, fmt.Errorf("%s is a file: name a folder with --out", run)
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("the run's folder: %w: name one that can be read with --out", err)
+		}
 		return nil, err
 	}
 	var version struct{ Format int }
