@@ -26,7 +26,8 @@ func readRules(dir string) *ignoreRules {
 }
 
 // outerRules reads the .gitignore files above dir, up to the top of its repository;
-// none when dir lies in no repository.
+// none when dir lies in no repository. One that excludes dir itself has no say: the
+// user named the folder, and wants what is in it.
 func outerRules(dir string) []*ignoreRules {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -35,7 +36,7 @@ func outerRules(dir string) []*ignoreRules {
 	var rules []*ignoreRules
 	for d := abs; ; {
 		if d != abs {
-			if r := readRules(d); r != nil {
+			if r := readRules(d); r != nil && !ignored([]*ignoreRules{r}, abs, true) {
 				rules = append([]*ignoreRules{r}, rules...)
 			}
 		}

@@ -439,6 +439,7 @@ func interrupted(err error, run string) error {
 // finish evaluates all of the held-out text and writes the summary.
 func (r *run) finish(ctx context.Context) (*Summary, error) {
 	began := time.Now()
+	r.p.keep()
 	r.p.show("held-out   evaluating", true)
 	res, err := r.eval.run(ctx, r.act, 1)
 	if err != nil {

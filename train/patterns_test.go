@@ -63,3 +63,37 @@ func TestGlobClasses(t *testing.T) {
 		t.Error("a class of nothing was taken")
 	}
 }
+
+// A folder that its repository ignores is read when the user names it.
+func TestNamedFolderIsReadThoughIgnored(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, ".git", "HEAD"), "")
+	put(t, filepath.Join(dir, ".gitignore"), "data/\n*.log\n")
+	put(t, filepath.Join(dir, "other", "a.log"), "log")
+	put(t, filepath.Join(dir, "other", "b.txt"), "other")
+	put(t, filepath.Join(dir, "data", "x.txt"), "text")
+	put(t, filepath.Join(dir, "data", "sub", ".gitignore"), "*.tmp\n")
+	put(t, filepath.Join(dir, "data", "sub", "y.tmp"), "tmp")
+	for _, c := range []struct {
+		pattern string
+		want    []string
+		ignored int
+	}{
+		{"", []string{"other"}, 2}, {"other", []string{"other"}, 1},
+		{"data", []string{"text"}, 1}, {"data/*.txt", []string{"text"}, 0}, {"data/sub/..", []string{"text"}, 1},
+	} {
+		docs, counts := readAll(t, "", dir+"/"+c.pattern)
+		if diff := cmp.Diff(c.want, docs); diff != "" || counts.Ignored != c.ignored {
+			t.Errorf("%q: %d ignored, expected %d; %s", c.pattern, counts.Ignored, c.ignored, diff)
+		}
+	}
+}
+
+func TestByteOrderMarkBeforeJSONLines(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "a.jsonl"), "\ufeff{\"text\":\"one\"}\r\n{\"text\":\"two\"}\r\n")
+	docs, counts := readAll(t, "", dir)
+	if diff := cmp.Diff([]string{"one", "two"}, docs); diff != "" || counts.Malformed != 0 {
+		t.Errorf("%d lines passed over; %s", counts.Malformed, diff)
+	}
+}

@@ -148,6 +148,9 @@ func (r *reader) jsonLines(f io.Reader, name string, yield func([]byte) error) e
 			r.malformed(fmt.Errorf("%s, line %d: longer than %s", name, line, size(maxLine)))
 			continue
 		}
+		if line == 1 {
+			raw = bytes.TrimPrefix(raw, []byte("\ufeff")) // some editors put a byte order mark first
+		}
 		if len(bytes.TrimSpace(raw)) > 0 {
 			doc, bad := textField(raw, r.field)
 			if bad != nil {
