@@ -257,7 +257,7 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 		scale = r.o.Clip / line.GradNorm
 	}
 	r.w.update(r.step+1, line.LR, r.o.Decay, scale)
-	if gamma := *r.o.Gamma; gamma > 0 {
+	if gamma := r.sched.gamma(r.step); gamma > 0 {
 		r.w.model.UpdateBias(narrow(loads), float32(gamma))
 	}
 	r.step++

@@ -46,7 +46,7 @@ type Options struct {
 	Clip       float64 `json:"clip" help:"Norm that gradients are clipped to (default: 1)."`
 
 	MTPLambda *float64 `json:"mtp_lambda" name:"mtp-lambda" help:"Weight of multi-token prediction, a third of it once the learning rate falls; 0 trains without the modules (default: 0.3, nano: 0)."`
-	Gamma     *float64 `json:"gamma" help:"Step of the routers' selection bias (balancing without auxiliary loss); 0 switches it off."`
+	Gamma     *float64 `json:"gamma" help:"Step of the routers' selection bias (balancing without auxiliary loss), less once the learning rate falls; 0 switches it off."`
 	Alpha     *float64 `json:"alpha" help:"Weight of the sequence-wise balance loss; 0 switches it off (default: 0.0001)."`
 
 	Compute   string `json:"compute" enum:",f32,bf16" default:"" help:"Format of matrices in products: f32, or bf16 with f32 master weights (default: f32)."`

@@ -159,8 +159,8 @@ func (r *run) countSteps(ctx context.Context, started time.Time) (int, error) {
 	// a twentieth for checkpoints and samples are not there for training, which gets
 	// half of the time in any case.
 	all := 60 * r.o.Minutes
-	looks := 1 + float64(evalTimes)/evalShare
-	left := 0.95*all - time.Since(started).Seconds() - m.look*float64(r.eval.passes())*looks
+	looks := float64(r.eval.passes() + evalTimes*min(evalShare, r.eval.passes()))
+	left := 0.95*all - time.Since(started).Seconds() - m.look*looks
 	return stepsForTime(r.o, max(left, all/2), m.pass, m.update), nil
 }
 

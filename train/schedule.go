@@ -16,6 +16,7 @@ type schedule struct {
 	lr     float64
 	lrEnd  float64
 	lambda float64
+	bias   float64
 
 	seqLen     int
 	microSeqs  int // sequences of one pass
@@ -25,7 +26,7 @@ type schedule struct {
 // newSchedule lays out a run of the given number of steps.
 func newSchedule(o *Options, steps int) schedule {
 	s := schedule{steps: steps, warmup: min(o.Warmup, steps/5), fall: int(o.Constant * float64(steps)),
-		ramp: int(o.Ramp * float64(steps)), lr: o.LR, lrEnd: o.LR * o.LREnd, lambda: *o.MTPLambda,
+		ramp: int(o.Ramp * float64(steps)), lr: o.LR, lrEnd: o.LR * o.LREnd, lambda: *o.MTPLambda, bias: *o.Gamma,
 		seqLen: o.SeqLen, microSeqs: o.Micro / o.SeqLen, first: o.BatchStart / o.Micro, max: o.Batch / o.Micro}
 	s.fall = max(s.fall, s.warmup)
 	return s
@@ -51,6 +52,15 @@ func (s schedule) mtpLambda(i int) float64 {
 		return s.lambda
 	}
 	return s.lambda / 3
+}
+
+// gamma is the step of the routers' selection bias: it falls with the learning rate, so
+// that the routes settle with the weights (V3 ends with no step at all).
+func (s schedule) gamma(i int) float64 {
+	if i < s.fall {
+		return s.bias
+	}
+	return s.bias * s.rate(i) / s.lr
 }
 
 // micro is the number of passes of step i.

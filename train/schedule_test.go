@@ -12,7 +12,7 @@ func drawOptions(t *rapid.T) *Options {
 	start := rapid.IntRange(1, 5).Draw(t, "start")
 	return &Options{SeqLen: 8, Micro: 8 * micro, BatchStart: 8 * micro * start, Batch: 8 * micro * (start + rapid.IntRange(0, 6).Draw(t, "more")),
 		Ramp: rapid.Float64Range(0, 1).Draw(t, "ramp"), LR: 0.1, LREnd: 0.1, Warmup: rapid.IntRange(0, 30).Draw(t, "warmup"),
-		Constant: rapid.Float64Range(0, 1).Draw(t, "constant"), MTPLambda: ptr(0.3)}
+		Constant: rapid.Float64Range(0, 1).Draw(t, "constant"), MTPLambda: ptr(0.3), Gamma: ptr(0.01)}
 }
 
 func TestSequencesAddUp(t *testing.T) {
@@ -47,13 +47,13 @@ func TestStepsAreTheFewestThatReach(t *testing.T) {
 			t.Fatalf("%d steps would do for %d tokens, got %d", n-1, want, n)
 		}
 	})
-	if _, err := stepsForTokens(&Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, MTPLambda: ptr(0.0)}, math.MaxInt64); err == nil {
+	if _, err := stepsForTokens(&Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, MTPLambda: ptr(0.0), Gamma: ptr(0.0)}, math.MaxInt64); err == nil {
 		t.Error("an absurd number of tokens was planned")
 	}
 }
 
 func TestStepsForTime(t *testing.T) {
-	o := &Options{SeqLen: 8, Micro: 8, Batch: 32, BatchStart: 32, MTPLambda: ptr(0.0)}
+	o := &Options{SeqLen: 8, Micro: 8, Batch: 32, BatchStart: 32, MTPLambda: ptr(0.0), Gamma: ptr(0.0)}
 	if n := stepsForTime(o, 100, 0.2, 0.2); n != 100 {
 		t.Errorf("100 s at 4 * 0.2 + 0.2 s a step gave %d steps", n)
 	}
@@ -63,7 +63,7 @@ func TestStepsForTime(t *testing.T) {
 }
 
 func TestRateRisesStaysAndFalls(t *testing.T) {
-	o := &Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, LR: 1, LREnd: 0.1, Warmup: 10, Constant: 0.5, MTPLambda: ptr(0.3)}
+	o := &Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, LR: 1, LREnd: 0.1, Warmup: 10, Constant: 0.5, MTPLambda: ptr(0.3), Gamma: ptr(0.01)}
 	s := newSchedule(o, 100)
 	for step, want := range map[int]float64{0: 0.1, 9: 1, 49: 1, 50: 1, 99: 0.1} {
 		if got := s.rate(step); math.Abs(got-want) > 1e-12 {
@@ -77,6 +77,9 @@ func TestRateRisesStaysAndFalls(t *testing.T) {
 	}
 	if s.mtpLambda(49) != 0.3 || math.Abs(s.mtpLambda(50)-0.1) > 1e-12 {
 		t.Errorf("lambda is %v before the fall and %v after", s.mtpLambda(49), s.mtpLambda(50))
+	}
+	if s.gamma(0) != 0.01 || s.gamma(49) != 0.01 || math.Abs(s.gamma(99)-0.001) > 1e-12 {
+		t.Errorf("gamma is %v, %v and %v: expected 0.01 until the rate falls, and then with it", s.gamma(0), s.gamma(49), s.gamma(99))
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSchedule(drawOptions(t), rapid.IntRange(1, 200).Draw(t, "steps"))
