@@ -12,7 +12,7 @@ import (
 const (
 	blockK = 256
 	tileM  = 240
-	tileN  = 256
+	tileN  = 1024
 )
 
 // product is one C (+)= op(A) op(B) of a job.
@@ -39,10 +39,10 @@ func (t *gemmKernels) tile(w *worker, p *product, rows, cols span) {
 		t.row(w, p, rows.from, cols)
 		return
 	}
-	bp := scratch(w, blockK*t.nr)
+	bp, ap := scratch(w, blockK*t.nr), t.scratchA(w, p, rows.len())
 	for p0 := 0; p0 == 0 || p0 < p.k; p0 += blockK {
 		k := min(blockK, p.k-p0)
-		a, ars, aks := t.blockA(w, p, rows, p0, k)
+		a := t.blockA(ap, p, rows, p0, k)
 		acc := 0
 		if p.acc || p0 > 0 {
 			acc = 1
@@ -52,32 +52,46 @@ func (t *gemmKernels) tile(w *worker, p *product, rows, cols span) {
 			b, bks := t.blockB(bp, &p.b, rows.len(), p0, k, j, n)
 			c := (*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*j))
 			if n == t.nr {
-				t.panel(rows.len(), k, a, ars, aks, b, bks, c, p.ldc, acc)
+				t.panel(rows.len(), k, a.p, a.ars, a.aks, b, bks, c, p.ldc, acc)
 			} else {
-				t.edge(w, rows.len(), n, k, a, ars, aks, b, c, p.ldc, acc)
+				t.edge(w, rows.len(), n, k, a.p, a.ars, a.aks, b, c, p.ldc, acc)
 			}
 		}
 	}
 }
 
-// blockA is the block of A as panel reads it: in place where that is fast, else a
-// copy.
-func (t *gemmKernels) blockA(w *worker, p *product, rows span, p0, k int) (a *float32, ars, aks int) {
-	if p.aT {
-		// In place, the rows of one step would each lie in a page of their own.
-		ld := 4*rows.len() + 64
-		dst := scratch(w, (blockK*ld)/4)
-		t.copyBlock(dst, ld, unsafe.Add(p.a, 4*rows.from), p.lda, p.aRows, p0, k, rows.len(), p.round)
-		return dst, 4, ld
+// leftBlock is a block of A as panel reads it.
+type leftBlock struct {
+	p        *float32
+	ars, aks int
+}
+
+// inPlaceA says whether A is read where it is. Not if it is transposed: there, the
+// steps of k lie in lines of their own, often far apart.
+func (p *product) inPlaceA() bool { return !p.aT && !p.round && p.aRows == nil }
+
+// scratchA is room for a copy of a block of m rows of A, if there is to be one.
+func (t *gemmKernels) scratchA(w *worker, p *product, m int) *float32 {
+	if p.inPlaceA() {
+		return nil
 	}
-	src := unsafe.Add(p.a, 4*p0)
-	if p.aRows == nil && !p.round {
-		return (*float32)(unsafe.Add(src, rows.from*p.lda)), p.lda, 4
+	return scratch(w, (m+16)*(blockK+16))
+}
+
+// blockA is the block of A that rows and steps [p0, p0+k) meet, copied to dst if need
+// be. The copy's rows are kept from falling into the same sets of the cache.
+func (t *gemmKernels) blockA(dst *float32, p *product, rows span, p0, k int) leftBlock {
+	switch {
+	case p.inPlaceA():
+		return leftBlock{(*float32)(unsafe.Add(p.a, rows.from*p.lda+4*p0)), p.lda, 4}
+	case p.aT:
+		ld := 4*rows.len() + 64
+		t.copyBlock(dst, ld, unsafe.Add(p.a, 4*rows.from), p.lda, p.aRows, p0, k, rows.len(), p.round)
+		return leftBlock{dst, 4, ld}
 	}
 	const ld = 4*blockK + 64
-	dst := scratch(w, rows.len()*ld/4)
-	t.copyBlock(dst, ld, src, p.lda, p.aRows, rows.from, rows.len(), k, p.round)
-	return dst, ld, 4
+	t.copyBlock(dst, ld, unsafe.Add(p.a, 4*p0), p.lda, p.aRows, rows.from, rows.len(), k, p.round)
+	return leftBlock{dst, ld, 4}
 }
 
 // inPlaceRows is up to how many rows of C a panel of B that lies right in memory is

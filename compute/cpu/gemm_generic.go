@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"runtime"
 	"unsafe"
 
 	"sonde/num"
@@ -14,7 +15,7 @@ const genericNR = 4
 // the processor has no fused multiply-add that Go uses for float32.
 func genericGemm() gemmKernels {
 	return gemmKernels{
-		mr: 1, nr: genericNR, panel: panelGeneric,
+		mr: 2, nr: genericNR, panel: panelGeneric,
 		packTF32: packTF32Generic, packTBF16: packTBF16Generic,
 		packNF32: packNF32Generic, packNBF16: packNBF16Generic,
 		packNRows: packNRowsGeneric, roundBF16: roundBF16Generic,
@@ -25,24 +26,50 @@ func genericGemm() gemmKernels {
 // quad is one step of a panel.
 type quad = [genericNR]float32
 
-// panelGeneric keeps one row of four sums in registers.
+// panelGeneric keeps two rows of four sums in registers.
 func panelGeneric(m, k int, a *float32, ars, aks int, b *float32, bks int, c *float32, ldc int, acc int) {
-	for i := range m {
-		row := (*quad)(unsafe.Pointer(floatAt(c, i*ldc)))
-		var c0, c1, c2, c3 float32
-		if acc != 0 {
-			c0, c1, c2, c3 = row[0], row[1], row[2], row[3]
+	for ; m >= 2; m -= 2 {
+		panelPair(k, a, ars, aks, b, bks, c, ldc, acc)
+		if m > 2 {
+			a, c = floatAt(a, 2*ars), floatAt(c, 2*ldc)
 		}
-		for p := range k {
-			x := *floatAt(a, i*ars+p*aks)
-			v := (*quad)(unsafe.Pointer(floatAt(b, p*bks)))
-			c0 += x * v[0]
-			c1 += x * v[1]
-			c2 += x * v[2]
-			c3 += x * v[3]
-		}
-		row[0], row[1], row[2], row[3] = c0, c1, c2, c3
 	}
+	if m == 0 {
+		return
+	}
+	row := (*quad)(unsafe.Pointer(c))
+	if acc == 0 {
+		*row = quad{}
+	}
+	for p := range k {
+		x, v := *floatAt(a, p*aks), (*quad)(unsafe.Pointer(floatAt(b, p*bks)))
+		row[0] += x * v[0]
+		row[1] += x * v[1]
+		row[2] += x * v[2]
+		row[3] += x * v[3]
+	}
+}
+
+func panelPair(k int, a *float32, ars, aks int, b *float32, bks int, c *float32, ldc int, acc int) {
+	c0, c1 := (*quad)(unsafe.Pointer(c)), (*quad)(unsafe.Pointer(floatAt(c, ldc)))
+	if acc == 0 {
+		*c0, *c1 = quad{}, quad{}
+	}
+	a0, a1, a2, a3 := c0[0], c0[1], c0[2], c0[3]
+	b0, b1, b2, b3 := c1[0], c1[1], c1[2], c1[3]
+	for p := range k {
+		x, y := *floatAt(a, p*aks), *floatAt(a, ars+p*aks)
+		v := (*quad)(unsafe.Pointer(floatAt(b, p*bks)))
+		a0 += x * v[0]
+		a1 += x * v[1]
+		a2 += x * v[2]
+		a3 += x * v[3]
+		b0 += y * v[0]
+		b1 += y * v[1]
+		b2 += y * v[2]
+		b3 += y * v[3]
+	}
+	*c0, *c1 = quad{a0, a1, a2, a3}, quad{b0, b1, b2, b3}
 }
 
 func packTF32Generic(k int, src *float32, ld int, dst *float32) {
@@ -90,12 +117,8 @@ func roundBF16Generic(n int, src, dst *float32) {
 	}
 }
 
-// sink keeps the measuring loops' results alive.
-var sink float32
-
 func fmaLoopGeneric(n int) {
-	var s [8]float32
-	s0, s1, s2, s3, s4, s5, s6, s7 := s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
+	var s0, s1, s2, s3, s4, s5, s6, s7 float32
 	x := float32(math.Pi)
 	for range n {
 		s0 += x * x
@@ -107,7 +130,7 @@ func fmaLoopGeneric(n int) {
 		s6 += x * x
 		s7 += x * x
 	}
-	sink = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7
+	runtime.KeepAlive(s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7)
 }
 
 func readLoopGeneric(bytes int, p *float32) {
@@ -115,5 +138,5 @@ func readLoopGeneric(bytes int, p *float32) {
 	for _, v := range unsafe.Slice((*uint64)(unsafe.Pointer(p)), bytes/8) {
 		s |= v
 	}
-	sink = float32(s)
+	runtime.KeepAlive(s)
 }

@@ -74,9 +74,9 @@ func (t *gemmKernels) cut(m, n, k, want int) grid {
 	return g
 }
 
-// minTile is the size in multiply-adds below which a tile is not cut further: about
-// ten times what handing it over costs.
-const minTile = 1 << 17
+// minTile is the size in multiply-adds down to which a tile is cut: smaller ones would
+// copy the same blocks of A too often.
+const minTile = 600_000
 
 func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
 
@@ -89,7 +89,7 @@ func (g grid) tile(i int) (rows, cols span) {
 
 // tilesPerThread is how finely an operation is cut: finely enough that the workers
 // end together.
-const tilesPerThread = 6
+const tilesPerThread = 4
 
 // MatMul is one product; see compute.MatMulArgs.
 func (b *Backend) MatMul(a compute.MatMulArgs) {

@@ -443,12 +443,12 @@ colsDone25:
 	RET
 
 // func sumSquaresAVX512(x *float32, n int) float64
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-24
 	MOVQ   x+0(FP), AX
 	MOVQ   n+8(FP), CX
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
 	SHRQ   $0x04, CX
 
 loop26:
@@ -475,7 +475,7 @@ loopDone27:
 	RET
 
 // func sumRowsAVX512(y *float32, rows *float32, ldrows int, slot *int32, k int, d int, acc int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·sumRowsAVX512(SB), NOSPLIT, $0-56
 	MOVQ y+0(FP), AX
 	MOVQ rows+8(FP), CX
@@ -495,7 +495,7 @@ cols28:
 	JMP     go32
 
 fresh31:
-	VPXORD Z0, Z0, Z0
+	VXORPS Z0, Z0, Z0
 
 go32:
 	MOVQ BX, R10
@@ -527,11 +527,11 @@ colsTail29:
 	KMOVW     R10, K1
 	TESTQ     R8, R8
 	JZ        fresh35
-	VMOVUPS.Z (AX)(R9*1), K1, Z2
+	VMOVUPS.Z (AX)(R9*1), K1, Z0
 	JMP       go36
 
 fresh35:
-	VPXORD Z2, Z2, Z2
+	VXORPS Z0, Z0, Z0
 
 go36:
 	MOVQ SI, SI
@@ -542,21 +542,21 @@ loop37:
 	MOVLQSX   (BX), DI
 	IMULQ     DX, DI
 	ADDQ      CX, DI
-	VMOVUPS.Z (DI)(R9*1), K1, Z0
-	VADDPS    Z0, Z2, Z2
+	VMOVUPS.Z (DI)(R9*1), K1, Z1
+	VADDPS    Z1, Z0, Z0
 	ADDQ      $0x04, BX
 	DECQ      SI
 	JMP       loop37
 
 loopDone38:
-	VMOVUPS Z2, K1, (AX)(R9*1)
+	VMOVUPS Z0, K1, (AX)(R9*1)
 
 colsDone30:
 	VZEROUPPER
 	RET
 
 // func rmsNormAVX512(y *float32, ldy int, x *float32, ldx int, w *float32, rstd *float32, rows int, d int, eps float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·rmsNormAVX512(SB), NOSPLIT, $0-68
 	MOVQ       y+0(FP), AX
 	MOVQ       ldy+8(FP), CX
@@ -572,7 +572,7 @@ TEXT ·rmsNormAVX512(SB), NOSPLIT, $0-68
 loop39:
 	TESTQ  R8, R8
 	JZ     loopDone40
-	VPXORD Z1, Z1, Z1
+	VXORPS Z1, Z1, Z1
 	XORQ   R10, R10
 	MOVQ   R9, R11
 
@@ -596,31 +596,31 @@ colsTail42:
 
 colsDone43:
 	VEXTRACTF64X4 $0x01, Z1, Y2
-	VADDPS        Y2, Y1, Y2
-	VEXTRACTF128  $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	VMOVHLPS      X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSHDUP     X3, X2
-	VADDSS        X2, X3, X3
-	VDIVSS        X0, X3, X3
-	VADDSS        eps+64(FP), X3, X3
-	VSQRTSS       X3, X3, X3
-	VMOVSS        opsConst22<>+0(SB), X2
-	VDIVSS        X3, X2, X3
-	VMOVSS        X3, (DI)
-	VBROADCASTSS  X3, Z2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X2
+	VMOVHLPS      X2, X2, X1
+	VADDPS        X1, X2, X2
+	VMOVSHDUP     X2, X1
+	VADDSS        X1, X2, X2
+	VDIVSS        X0, X2, X2
+	VADDSS        eps+64(FP), X2, X2
+	VSQRTSS       X2, X2, X2
+	VMOVSS        opsConst22<>+0(SB), X1
+	VDIVSS        X2, X1, X2
+	VMOVSS        X2, (DI)
+	VBROADCASTSS  X2, Z1
 	XORQ          R10, R10
 	MOVQ          R9, R11
 
 cols44:
 	CMPQ    R11, $0x10
 	JLT     colsTail45
-	VMOVUPS (DX)(R10*1), Z3
-	VMOVUPS (SI)(R10*1), Z4
-	VMULPS  Z2, Z3, Z3
-	VMULPS  Z4, Z3, Z3
-	VMOVUPS Z3, (AX)(R10*1)
+	VMOVUPS (DX)(R10*1), Z2
+	VMOVUPS (SI)(R10*1), Z3
+	VMULPS  Z1, Z2, Z2
+	VMULPS  Z3, Z2, Z2
+	VMOVUPS Z2, (AX)(R10*1)
 	ADDQ    $0x40, R10
 	SUBQ    $0x10, R11
 	JMP     cols44
@@ -631,11 +631,11 @@ colsTail45:
 	MOVL      $0xffffffff, R12
 	BZHIL     R11, R12, R12
 	KMOVW     R12, K1
-	VMOVUPS.Z (DX)(R10*1), K1, Z3
-	VMOVUPS.Z (SI)(R10*1), K1, Z4
-	VMULPS    Z2, Z3, Z3
-	VMULPS    Z4, Z3, Z3
-	VMOVUPS   Z3, K1, (AX)(R10*1)
+	VMOVUPS.Z (DX)(R10*1), K1, Z2
+	VMOVUPS.Z (SI)(R10*1), K1, Z3
+	VMULPS    Z1, Z2, Z2
+	VMULPS    Z3, Z2, Z2
+	VMOVUPS   Z2, K1, (AX)(R10*1)
 
 colsDone46:
 	ADDQ CX, AX
@@ -649,7 +649,7 @@ loopDone40:
 	RET
 
 // func rmsNormBackInputAVX512(dx *float32, lddx int, dy *float32, lddy int, x *float32, ldx int, w *float32, rstd *float32, rows int, d int, acc int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·rmsNormBackInputAVX512(SB), NOSPLIT, $0-88
 	MOVQ       dx+0(FP), AX
 	MOVQ       lddx+8(FP), CX
@@ -667,7 +667,7 @@ TEXT ·rmsNormBackInputAVX512(SB), NOSPLIT, $0-88
 loop47:
 	TESTQ  R10, R10
 	JZ     loopDone48
-	VPXORD Z1, Z1, Z1
+	VXORPS Z1, Z1, Z1
 	XORQ   R12, R12
 	MOVQ   R11, R13
 
@@ -697,18 +697,18 @@ colsTail50:
 
 colsDone51:
 	VEXTRACTF64X4 $0x01, Z1, Y2
-	VADDPS        Y2, Y1, Y2
-	VEXTRACTF128  $0x01, Y2, X3
-	VADDPS        X3, X2, X3
-	VMOVHLPS      X3, X3, X2
-	VADDPS        X2, X3, X3
-	VMOVSHDUP     X3, X2
-	VADDSS        X2, X3, X3
-	VDIVSS        X0, X3, X3
-	VBROADCASTSS  (R9), Z2
-	VMULSS        X2, X3, X3
-	VMULSS        X2, X3, X3
-	VBROADCASTSS  X3, Z3
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X2
+	VMOVHLPS      X2, X2, X1
+	VADDPS        X1, X2, X2
+	VMOVSHDUP     X2, X1
+	VADDSS        X1, X2, X2
+	VDIVSS        X0, X2, X2
+	VBROADCASTSS  (R9), Z1
+	VMULSS        X1, X2, X2
+	VMULSS        X1, X2, X2
+	VBROADCASTSS  X2, Z2
 	MOVQ          acc+80(FP), R12
 	TESTQ         R12, R12
 	JZ            fresh52
@@ -718,15 +718,15 @@ colsDone51:
 cols54:
 	CMPQ         R13, $0x10
 	JLT          colsTail55
-	VMOVUPS      (DX)(R12*1), Z4
-	VMOVUPS      (R8)(R12*1), Z5
-	VMOVUPS      (SI)(R12*1), Z6
-	VMULPS       Z5, Z4, Z4
-	VFNMADD231PS Z3, Z6, Z4
-	VMULPS       Z2, Z4, Z4
-	VMOVUPS      (AX)(R12*1), Z5
-	VADDPS       Z5, Z4, Z4
-	VMOVUPS      Z4, (AX)(R12*1)
+	VMOVUPS      (DX)(R12*1), Z3
+	VMOVUPS      (R8)(R12*1), Z4
+	VMOVUPS      (SI)(R12*1), Z5
+	VMULPS       Z4, Z3, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      (AX)(R12*1), Z4
+	VADDPS       Z4, Z3, Z3
+	VMOVUPS      Z3, (AX)(R12*1)
 	ADDQ         $0x40, R12
 	SUBQ         $0x10, R13
 	JMP          cols54
@@ -737,15 +737,15 @@ colsTail55:
 	MOVL         $0xffffffff, R14
 	BZHIL        R13, R14, R14
 	KMOVW        R14, K1
-	VMOVUPS.Z    (DX)(R12*1), K1, Z4
-	VMOVUPS.Z    (R8)(R12*1), K1, Z5
-	VMOVUPS.Z    (SI)(R12*1), K1, Z6
-	VMULPS       Z5, Z4, Z4
-	VFNMADD231PS Z3, Z6, Z4
-	VMULPS       Z2, Z4, Z4
-	VMOVUPS.Z    (AX)(R12*1), K1, Z2
-	VADDPS       Z2, Z4, Z4
-	VMOVUPS      Z4, K1, (AX)(R12*1)
+	VMOVUPS.Z    (DX)(R12*1), K1, Z3
+	VMOVUPS.Z    (R8)(R12*1), K1, Z4
+	VMOVUPS.Z    (SI)(R12*1), K1, Z5
+	VMULPS       Z4, Z3, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS.Z    (AX)(R12*1), K1, Z1
+	VADDPS       Z1, Z3, Z3
+	VMOVUPS      Z3, K1, (AX)(R12*1)
 
 colsDone56:
 	JMP rowDone53
@@ -757,13 +757,13 @@ fresh52:
 cols57:
 	CMPQ         R13, $0x10
 	JLT          colsTail58
-	VMOVUPS      (DX)(R12*1), Z4
-	VMOVUPS      (R8)(R12*1), Z5
-	VMOVUPS      (SI)(R12*1), Z6
-	VMULPS       Z5, Z4, Z4
-	VFNMADD231PS Z3, Z6, Z4
-	VMULPS       Z2, Z4, Z4
-	VMOVUPS      Z4, (AX)(R12*1)
+	VMOVUPS      (DX)(R12*1), Z3
+	VMOVUPS      (R8)(R12*1), Z4
+	VMOVUPS      (SI)(R12*1), Z5
+	VMULPS       Z4, Z3, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (AX)(R12*1)
 	ADDQ         $0x40, R12
 	SUBQ         $0x10, R13
 	JMP          cols57
@@ -774,13 +774,13 @@ colsTail58:
 	MOVL         $0xffffffff, R14
 	BZHIL        R13, R14, R14
 	KMOVW        R14, K1
-	VMOVUPS.Z    (DX)(R12*1), K1, Z4
-	VMOVUPS.Z    (R8)(R12*1), K1, Z5
-	VMOVUPS.Z    (SI)(R12*1), K1, Z6
-	VMULPS       Z5, Z4, Z4
-	VFNMADD231PS Z3, Z6, Z4
-	VMULPS       Z2, Z4, Z4
-	VMOVUPS      Z4, K1, (AX)(R12*1)
+	VMOVUPS.Z    (DX)(R12*1), K1, Z3
+	VMOVUPS.Z    (R8)(R12*1), K1, Z4
+	VMOVUPS.Z    (SI)(R12*1), K1, Z5
+	VMULPS       Z4, Z3, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMULPS       Z1, Z3, Z3
+	VMOVUPS      Z3, K1, (AX)(R12*1)
 
 colsDone59:
 rowDone53:
@@ -869,7 +869,7 @@ colsDone62:
 	RET
 
 // func rowDotsAVX512(out *float32, ldout int, a *float32, lda int, b *float32, ldb int, rows int, d int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·rowDotsAVX512(SB), NOSPLIT, $0-64
 	MOVQ out+0(FP), AX
 	MOVQ ldout+8(FP), CX
@@ -883,7 +883,7 @@ TEXT ·rowDotsAVX512(SB), NOSPLIT, $0-64
 loop67:
 	TESTQ  R8, R8
 	JZ     loopDone68
-	VPXORD Z0, Z0, Z0
+	VXORPS Z0, Z0, Z0
 	XORQ   R10, R10
 	MOVQ   R9, R11
 
@@ -909,14 +909,14 @@ colsTail70:
 
 colsDone71:
 	VEXTRACTF64X4 $0x01, Z0, Y1
-	VADDPS        Y1, Y0, Y1
-	VEXTRACTF128  $0x01, Y1, X2
-	VADDPS        X2, X1, X2
-	VMOVHLPS      X2, X2, X1
-	VADDPS        X1, X2, X2
-	VMOVSHDUP     X2, X1
-	VADDSS        X1, X2, X2
-	VMOVSS        X2, (AX)
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
+	VMOVSS        X1, (AX)
 	ADDQ          CX, AX
 	ADDQ          BX, DX
 	ADDQ          DI, SI
@@ -1053,7 +1053,7 @@ loop77:
 	TESTQ        R11, R11
 	JZ           loopDone78
 	VBROADCASTSS (R12), Z0
-	VPXORD       Z1, Z1, Z1
+	VXORPS       Z1, Z1, Z1
 	XORQ         R13, R13
 	MOVQ         R10, R14
 
@@ -1154,14 +1154,14 @@ colsTail80:
 colsDone81:
 	VEXTRACTF64X4 $0x01, Z1, Y0
 	VADDPS        Y0, Y1, Y0
-	VEXTRACTF128  $0x01, Y0, X2
-	VADDPS        X2, X0, X2
-	VMOVHLPS      X2, X2, X0
-	VADDPS        X0, X2, X2
-	VMOVSHDUP     X2, X0
-	VADDSS        X0, X2, X2
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
 	MOVQ          dscale+88(FP), R14
-	VMOVSS        X2, (R14)
+	VMOVSS        X1, (R14)
 	MOVQ          step+96(FP), R13
 	ADDQ          R13, R14
 	MOVQ          R14, dscale+88(FP)
@@ -1181,7 +1181,7 @@ loopDone78:
 	RET
 
 // func ropeAVX512(x *float32, ldx int, cos *float32, sin *float32, heads int, dim int, inverse int)
-// Requires: AVX, AVX2, AVX512F, AVX512VL, FMA3
+// Requires: AVX, AVX2, FMA3
 TEXT ·ropeAVX512(SB), NOSPLIT, $0-56
 	MOVQ    x+0(FP), AX
 	MOVQ    ldx+8(FP), CX
@@ -1190,7 +1190,7 @@ TEXT ·ropeAVX512(SB), NOSPLIT, $0-56
 	MOVQ    heads+32(FP), SI
 	MOVQ    dim+40(FP), DI
 	MOVQ    inverse+48(FP), R8
-	VPXORD  Y0, Y0, Y0
+	VXORPS  Y0, Y0, Y0
 	TESTQ   R8, R8
 	JZ      forward82
 	VMOVUPS opsConst11<>+0(SB), Y0
@@ -1806,40 +1806,40 @@ loopDone125:
 	VMOVUPS      Z3, (DI)
 	MOVQ         AX, R9
 	MOVQ         DX, R10
-	VPXORD       Z6, Z6, Z6
+	VXORPS       Z3, Z3, Z3
 
 loop126:
 	TESTQ        R10, R10
 	JZ           loopDone127
-	VMOVUPS      (R9), Z3
-	VFMADD213PS  Z2, Z0, Z3
-	VMOVUPS      opsConst12<>+0(SB), Z4
-	VFMADD213PS  opsConst13<>+0(SB), Z3, Z4
-	VSUBPS       opsConst13<>+0(SB), Z4, Z5
-	VCMPPS       $0x15, opsConst14<>+0(SB), Z3, K1
-	VPSLLD       $0x17, Z4, Z4
-	VFNMADD231PS opsConst15<>+0(SB), Z5, Z3
-	VFNMADD231PS opsConst16<>+0(SB), Z5, Z3
-	VMOVUPS      opsConst17<>+0(SB), Z5
-	VFMADD213PS  opsConst18<>+0(SB), Z3, Z5
-	VFMADD213PS  opsConst19<>+0(SB), Z3, Z5
-	VFMADD213PS  opsConst20<>+0(SB), Z3, Z5
-	VFMADD213PS  opsConst21<>+0(SB), Z3, Z5
-	VFMADD213PS  opsConst22<>+0(SB), Z3, Z5
-	VFMADD213PS  opsConst22<>+0(SB), Z3, Z5
-	VMULPS       Z4, Z5, Z5
-	VMOVAPS.Z    Z5, K1, Z3
-	VMOVUPS      Z3, (R9)
-	VADDPS       Z3, Z6, Z6
+	VMOVUPS      (R9), Z4
+	VFMADD213PS  Z2, Z0, Z4
+	VMOVUPS      opsConst12<>+0(SB), Z5
+	VFMADD213PS  opsConst13<>+0(SB), Z4, Z5
+	VSUBPS       opsConst13<>+0(SB), Z5, Z6
+	VCMPPS       $0x15, opsConst14<>+0(SB), Z4, K1
+	VPSLLD       $0x17, Z5, Z5
+	VFNMADD231PS opsConst15<>+0(SB), Z6, Z4
+	VFNMADD231PS opsConst16<>+0(SB), Z6, Z4
+	VMOVUPS      opsConst17<>+0(SB), Z6
+	VFMADD213PS  opsConst18<>+0(SB), Z4, Z6
+	VFMADD213PS  opsConst19<>+0(SB), Z4, Z6
+	VFMADD213PS  opsConst20<>+0(SB), Z4, Z6
+	VFMADD213PS  opsConst21<>+0(SB), Z4, Z6
+	VFMADD213PS  opsConst22<>+0(SB), Z4, Z6
+	VFMADD213PS  opsConst22<>+0(SB), Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVAPS.Z    Z6, K1, Z4
+	VMOVUPS      Z4, (R9)
+	VADDPS       Z4, Z3, Z3
 	ADDQ         CX, R9
 	DECQ         R10
 	JMP          loop126
 
 loopDone127:
 	VMOVUPS     (DI), Z2
-	VMOVUPS     (SI), Z3
-	VFMADD213PS Z6, Z2, Z3
-	VMOVUPS     Z3, (SI)
+	VMOVUPS     (SI), Z4
+	VFMADD213PS Z3, Z2, Z4
+	VMOVUPS     Z4, (SI)
 	ADDQ        $0x40, AX
 	ADDQ        $0x40, BX
 	ADDQ        $0x40, SI
@@ -1920,7 +1920,7 @@ loopDone129:
 	RET
 
 // func vocabularyColsAVX512(s *float32, lds int, rows int, n int, top *float32, sum *float32, dot *float32)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·vocabularyColsAVX512(SB), NOSPLIT, $0-56
 	MOVQ s+0(FP), AX
 	MOVQ lds+8(FP), CX
@@ -1952,8 +1952,8 @@ loopDone135:
 	VMOVUPS Z0, (BX)
 	MOVQ    AX, R9
 	MOVQ    DX, R10
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
 
 loop136:
 	TESTQ        R10, R10

@@ -39,30 +39,29 @@ func (g *gen) gemmPanel() {
 	c, ldc := g.arg("c"), g.arg("ldc")
 	mr := g.w.mr
 	loop, tail, done := g.label("tiles"), g.label("tail"), g.label("done")
-	g.Label(loop)
-	g.CMPQ(m, Imm(uint64(mr)))
-	g.JLT(LabelRef(tail))
-	g.tile(mr, a, ars, c, ldc)
-	g.SUBQ(imm(mr), m)
-	g.advance(a, ars, mr)
-	g.advance(c, ldc, mr)
-	g.JMP(LabelRef(loop))
-	g.Label(tail)
-	few := mr
-	if few > 6 { // one tile between, not one for every number of rows
-		few = 6
-		next := g.label("few")
-		g.CMPQ(m, Imm(6))
-		g.JLT(LabelRef(next))
-		g.tile(6, a, ars, c, ldc)
-		g.SUBQ(imm(6), m)
-		g.advance(a, ars, 6)
-		g.advance(c, ldc, 6)
-		g.Label(next)
+	turn := func(rows int) {
+		g.tile(rows, a, ars, c, ldc)
+		g.SUBQ(imm(rows), m)
+		g.advance(a, ars, rows)
+		g.advance(c, ldc, rows)
+		g.JMP(LabelRef(loop))
 	}
-	for rest := few - 1; rest > 0; rest-- {
+	// A tile of one or two rows has too few chains to hide their latency: what is left
+	// after a full one takes rows from it.
+	even := mr - 2
+	g.Label(loop)
+	g.CMPQ(m, imm(mr))
+	g.JLE(LabelRef(tail))
+	split := g.label("split")
+	g.CMPQ(m, imm(mr+2))
+	g.JLE(LabelRef(split))
+	turn(mr)
+	g.Label(split)
+	turn(even)
+	g.Label(tail)
+	for rest := mr; rest > 0; rest-- {
 		next := g.label("rest")
-		g.CMPQ(m, Imm(uint64(rest)))
+		g.CMPQ(m, imm(rest))
 		g.JNE(LabelRef(next))
 		g.tile(rest, a, ars, c, ldc)
 		g.JMP(LabelRef(done))

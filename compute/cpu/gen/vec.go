@@ -63,10 +63,6 @@ func (g *gen) vecs(n int) []reg.VecVirtual {
 
 // zero clears v.
 func (g *gen) zero(v reg.VecVirtual) {
-	if g.wide() {
-		g.VPXORD(v, v, v)
-		return
-	}
 	g.VXORPS(v, v, v)
 }
 
