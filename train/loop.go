@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"sonde/checkpoint"
@@ -23,29 +21,6 @@ type Config struct {
 	Options
 	Resume  bool            // go on with the run in Options.Out
 	Backend compute.Backend // where the model lives
-}
-
-// ErrInterrupted is what Run wraps when its context is cancelled: the run was saved
-// and can go on.
-var ErrInterrupted = errors.New("interrupted")
-
-// Trouble ends a run that has gone wrong.
-type Trouble struct {
-	Step     int
-	What     string // what was seen
-	Tensor   string // where to look
-	LastGood string // newest checkpoint from before it, "" when there is none
-	LR       float64
-}
-
-// Error names the step, the tensor, the last good checkpoint and the way out.
-func (t *Trouble) Error() string {
-	good := "there is no checkpoint yet"
-	if t.LastGood != "" {
-		good = "the last good checkpoint is " + t.LastGood + ", and the model in the folder is from it"
-	}
-	return fmt.Sprintf("step %d: %s; look at the %s; %s. The same run would end here again: begin another with a lower --lr (now %g), a longer --warmup or another --seed",
-		t.Step, t.What, t.Tensor, good, t.LR)
 }
 
 // run is a training run in memory.
@@ -206,23 +181,6 @@ func (r *run) allocate() {
 		thousands(float64(r.cfg.TotalParams())), thousands(float64(r.cfg.ActiveParams())), r.o.SeqLen, r.o.BatchStart, r.o.Batch)
 }
 
-// batch lays out pass number pass of step.
-func (r *run) batch(step, pass int) (deepseek.Batch, error) {
-	first := r.sched.sequences(step) + int64(pass)*int64(r.sched.microSeqs)
-	s := r.o.SeqLen
-	targets := make([][]int32, len(r.targets))
-	for i := range r.sched.microSeqs {
-		if err := r.train.read(r.window, r.sampler.start(first+int64(i))); err != nil {
-			return deepseek.Batch{}, err
-		}
-		for d := range targets {
-			targets[d] = r.targets[d][i*s : (i+1)*s]
-		}
-		fillTargets(r.tokens[i*s:(i+1)*s], targets, r.window)
-	}
-	return deepseek.Batch{Seqs: r.sched.microSeqs, SeqLen: s, Tokens: r.tokens, Targets: r.targets}, nil
-}
-
 // loop runs the steps that are left.
 func (r *run) loop(ctx context.Context) error {
 	begun, beforeSeconds := time.Now(), r.seconds
@@ -242,145 +200,6 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
-// oneStep computes step r.step, logs it and counts it.
-func (r *run) oneStep(ctx context.Context) (*Line, error) {
-	began := time.Now()
-	line, loads, err := r.gradients(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.check(line); err != nil {
-		return nil, err
-	}
-	scale := 1.0
-	if line.GradNorm > r.o.Clip {
-		scale = r.o.Clip / line.GradNorm
-	}
-	r.w.update(r.step+1, line.LR, r.o.Decay, scale)
-	if gamma := r.sched.gamma(r.step); gamma > 0 {
-		r.w.model.UpdateBias(narrow(loads), float32(gamma))
-	}
-	r.step++
-	took := time.Since(began).Seconds()
-	tokens := r.sched.tokens(r.step) - r.sched.tokens(r.step-1)
-	line.TokensPerS = float64(tokens) / took
-	if r.peak > 0 {
-		line.MFU = 3 * r.cfg.FlopsPerToken(r.o.SeqLen, *r.o.MTPLambda > 0) * line.TokensPerS / (1e9 * r.peak)
-	}
-	if r.due(r.o.EvalEvery, evalTimes) && r.step < r.sched.steps {
-		res, err := r.eval.run(ctx, r.act, max(r.eval.passes()/evalShare, 1))
-		if err == nil && !finite(res.bpb) {
-			return nil, r.trouble(r.step, fmt.Sprintf("the held-out text needs %v bits per byte", res.bpb))
-		}
-		if err == nil {
-			line.HeldoutBPB = &res.bpb
-		} else if !errors.Is(err, context.Canceled) {
-			return nil, err
-		}
-	}
-	return line, r.record(line)
-}
-
-// evalShare is the number of passes of a look at the held-out text on the way.
-const evalShare = 16
-
-// evalTimes is how often the run looks at it unless told otherwise.
-const evalTimes = 10
-
-// gradients runs the passes of the step.
-func (r *run) gradients(ctx context.Context) (*Line, [][]int64, error) {
-	passes := r.sched.micro(r.step)
-	o := deepseek.StepOptions{MTPLambda: float32(r.sched.mtpLambda(r.step)), AuxAlpha: float32(*r.o.Alpha),
-		Scale: 1 / float32(passes), Recompute: r.o.Recompute}
-	line := &Line{Step: r.step + 1, Tokens: r.sched.tokens(r.step + 1), LR: r.sched.rate(r.step)}
-	var loads [][]int64
-	for pass := range passes {
-		if ctx.Err() != nil {
-			r.w.zeroGrads()
-			return nil, nil, ctx.Err()
-		}
-		b, err := r.batch(r.step, pass)
-		if err != nil {
-			return nil, nil, err
-		}
-		res := r.w.model.LossAndGrad(r.act, b, r.w.grads, o)
-		line.Loss += res.Loss / float64(passes)
-		line.MTPLoss += res.MTPLoss / float64(passes)
-		loads = addLoads(loads, res.Loads)
-	}
-	line.GradNorm = r.w.gradNorm()
-	line.LoadMaxMean = worstLoad(loads)
-	return line, loads, nil
-}
-
-func narrow(loads [][]int64) [][]int32 {
-	out := make([][]int32, len(loads))
-	for i, l := range loads {
-		out[i] = make([]int32, len(l))
-		for e, n := range l {
-			out[i][e] = int32(n)
-		}
-	}
-	return out
-}
-
-// check looks for numbers that are not, and for spikes, before weights are touched.
-func (r *run) check(l *Line) error {
-	what := ""
-	switch {
-	case !finite(l.Loss):
-		what = fmt.Sprintf("the loss is %v", l.Loss)
-	case !finite(l.GradNorm):
-		what = fmt.Sprintf("the gradient's norm is %v", l.GradNorm)
-	case r.spikes.add(l.Loss) && l.Step > r.sched.warmup:
-		what = fmt.Sprintf("the loss spiked to %.3f (%s)", l.Loss, r.spikes.describe())
-	}
-	if what == "" {
-		return nil
-	}
-	return r.trouble(l.Step, what)
-}
-
-func (r *run) trouble(step int, what string) error {
-	return &Trouble{Step: step, What: what, Tensor: r.w.culprit(), LastGood: r.lastGood, LR: r.o.LR}
-}
-
-// record writes the step to the log, the event file and the curve.
-func (r *run) record(l *Line) error {
-	r.remember(*l)
-	if err := r.log.add(l); err != nil {
-		return err
-	}
-	tags := []string{"loss", "bits_per_byte", "mtp_loss", "learning_rate", "grad_norm", "load_max_mean", "tokens_per_s", "mfu"}
-	values := []float64{l.Loss, r.bpb(l.Loss), l.MTPLoss, l.LR, l.GradNorm, l.LoadMaxMean, l.TokensPerS, l.MFU}
-	if l.HeldoutBPB != nil {
-		tags, values = append(tags, "heldout_bits_per_byte"), append(values, *l.HeldoutBPB)
-	}
-	return r.events.scalars(l.Step, tags, values)
-}
-
-// remember keeps a step for the curve, of which a few hundred places are enough.
-func (r *run) remember(l Line) {
-	if r.curve = append(r.curve, point{l.Step, r.bpb(l.Loss)}); len(r.curve) >= 4096 {
-		r.curve = append(r.curve[:0], mergePoints(r.curve, 2048)...)
-	}
-	if l.HeldoutBPB != nil {
-		r.heldCurv = append(r.heldCurv, point{l.Step, *l.HeldoutBPB})
-	}
-}
-
-// bpb turns nats per token into bits per byte of the training text.
-func (r *run) bpb(nats float64) float64 { return nats / math.Ln2 / r.data.bytesPerToken() }
-
-// due says whether something that happens every so many steps (0: that often in the
-// run) happens after this one.
-func (r *run) due(every, times int) bool {
-	if every == 0 {
-		every = max(r.sched.steps/times, 1)
-	}
-	return r.step%every == 0
-}
-
 // afterStep saves and samples when their time has come.
 func (r *run) afterStep(ctx context.Context) error {
 	if r.due(r.o.SaveEvery, 20) || r.step == r.sched.steps {
@@ -392,48 +211,6 @@ func (r *run) afterStep(ctx context.Context) error {
 		return r.sample(ctx)
 	}
 	return nil
-}
-
-// stopped turns what ended the loop into what the user reads; when it was the user,
-// the state is saved first.
-func (r *run) stopped(err error) error {
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return r.explain(err)
-	}
-	if r.saved != r.step {
-		if err := r.save(); err != nil {
-			return r.explain(err)
-		}
-	}
-	return fmt.Errorf("%w after step %d of %d, all saved: go on with\n  sonde train --out %s --resume", ErrInterrupted, r.step, r.sched.steps, shellQuote(r.o.Out))
-}
-
-// explain adds the step and the last good checkpoint to failures such as a full disk.
-func (r *run) explain(err error) error {
-	var t *Trouble
-	if errors.As(err, &t) {
-		return err
-	}
-	again := fmt.Sprintf("Once the cause is gone, go on with\n  sonde train --out %s --resume", shellQuote(r.o.Out))
-	var failed *checkpoint.SaveError
-	if errors.As(err, &failed) && failed.LastGood != "" {
-		return fmt.Errorf("step %d: %w. %s", r.step, err, again)
-	}
-	good := "there is no checkpoint yet, a resume begins at step 0"
-	if r.lastGood != "" {
-		good = "the last good checkpoint is " + r.lastGood
-	}
-	return fmt.Errorf("step %d: %w; %s. %s", r.step, err, good, again)
-}
-
-func interrupted(err error, run string) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w before the first step: begin again with\n  sonde train --out %s --resume", ErrInterrupted, shellQuote(run))
-	}
-	if errors.Is(err, syscall.ENOSPC) {
-		return fmt.Errorf("%w: free space on that disk, or choose another folder with --out", err)
-	}
-	return err
 }
 
 // finish evaluates all of the held-out text and writes the summary.
