@@ -24,6 +24,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"sonde/checkpoint"
@@ -168,9 +170,25 @@ func (m *Model) load(f *checkpoint.Folder) (err error) {
 			panic(r)
 		}
 	}()
+	m.withoutMTP(f)
 	m.ar = m.be.NewArena("the model's weights")
 	m.net = deepseek.NewWith(m.cfg, m.be, m.ar, weightType(f))
 	return f.Load(m.net.Params(), m.be)
+}
+
+// withoutMTP takes the modules of multi-token prediction for absent where the folder
+// has no weights of them: transformers leaves them out when it saves, and the config
+// names them still. Generation does without.
+func (m *Model) withoutMTP(f *checkpoint.Folder) {
+	if m.cfg.NumNextnPredict == 0 {
+		return
+	}
+	first := fmt.Sprintf("model.layers.%d.", m.cfg.NumHiddenLayers)
+	if slices.ContainsFunc(f.Tensors(), func(t checkpoint.Info) bool { return strings.HasPrefix(t.Name, first) }) {
+		return
+	}
+	m.warnings = append(m.warnings, fmt.Sprintf("config.json: num_nextn_predict_layers is %d, but there are no weights of such layers; the model is read without them", m.cfg.NumNextnPredict))
+	m.cfg.NumNextnPredict = 0
 }
 
 // weightType is F32 where the embedding is stored so, BF16 otherwise.
