@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"unicode/utf8"
 
 	"sonde"
 )
@@ -50,6 +51,9 @@ func (c perplexityCmd) Run(ctx context.Context, s streams) error {
 	}
 	if len(text) == 0 {
 		return fmt.Errorf("%s is empty; --data names the text to measure", c.Data)
+	}
+	if !utf8.Valid(text) {
+		return fmt.Errorf("%s is not UTF-8 text; --data names the text to measure", c.Data)
 	}
 	m, err := open(s, c.Model, sonde.Options{Threads: c.Threads})
 	if err != nil {
