@@ -18,7 +18,7 @@ func genericGemm() gemmKernels {
 		mr: 2, nr: genericNR, panel: panelGeneric,
 		packTF32: packTF32Generic, packTBF16: packTBF16Generic,
 		packNF32: packNF32Generic, packNBF16: packNBF16Generic,
-		packNRows: packNRowsGeneric, roundBF16: roundBF16Generic,
+		packNRows: packNRowsGeneric, roundBF16: roundBF16Generic, copyFar: copyFarGeneric,
 		fmaLoop: fmaLoopGeneric, fmaFlops: 16, readLoop: readLoopGeneric,
 	}
 }
@@ -107,6 +107,12 @@ func packNBF16Generic(k int, src *uint16, ld int, dst *float32) {
 func packNRowsGeneric(k int, src *float32, ld int, rows *int32, dst *float32) {
 	for p, r := range unsafe.Slice(rows, k) {
 		*(*quad)(unsafe.Pointer(floatAt(dst, 4*p*genericNR))) = *(*quad)(unsafe.Pointer(floatAt(src, int(r)*ld)))
+	}
+}
+
+func copyFarGeneric(dst *float32, ldd int, src *float32, lds int, rows, cols int) {
+	for i := range rows {
+		copy(unsafe.Slice(floatAt(dst, i*ldd), cols), unsafe.Slice(floatAt(src, i*lds), cols))
 	}
 }
 

@@ -21,6 +21,8 @@ type gemmKernels struct {
 	packNBF16 func(k int, src *uint16, ld int, dst *float32)
 	// packNRows is packNF32 where step p is row rows[p].
 	packNRows func(k int, src *float32, ld int, rows *int32, dst *float32)
+	// copyFar copies cols float32 of rows that may lie far apart.
+	copyFar func(dst *float32, ldd int, src *float32, lds int, rows, cols int)
 	// roundBF16 rounds n float32 to bfloat16, kept as float32; n is a multiple of 16.
 	roundBF16 func(n int, src, dst *float32)
 

@@ -97,6 +97,10 @@ func (o *operand) at(row, col int) float32 {
 // copyBlock copies rows x cols float32 to dst, ldd bytes a row, rounded to bfloat16
 // if asked. Row i is src's row from+i, or the one that index names.
 func (t *gemmKernels) copyBlock(dst *float32, ldd int, src unsafe.Pointer, lds int, index []int32, from, rows, cols int, round bool) {
+	if index == nil && !round && rows > 0 {
+		t.copyFar(dst, ldd, (*float32)(unsafe.Add(src, from*lds)), lds, rows, cols)
+		return
+	}
 	for i := range rows {
 		r := from + i
 		if index != nil {

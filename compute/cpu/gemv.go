@@ -19,7 +19,8 @@ func (t *gemmKernels) row(w *worker, p *product, i int, cols span) {
 	if !p.acc {
 		clear(unsafe.Slice(floatAt(y, 4*cols.from), cols.len()))
 	}
-	g := gemv{t: t, b: &p.b, k: p.k, x: x, y: y, chains: &w.chains,
+	g := &w.gemv
+	*g = gemv{t: t, b: &p.b, k: p.k, x: x, y: y, chains: &w.chains,
 		packed: scratch(w, blockK*t.nr), spare: scratch(w, t.nr)}
 	switch {
 	case p.b.transposed && t.lanes > 0 && !p.b.round:
@@ -59,7 +60,7 @@ func (g *gemv) rows(cols span) int {
 	size := g.b.size()
 	lines := g.k * size / 64
 	s := schedule{lines: lines, blocks: cols.len() / g.t.lanes}
-	if lines > 0 {
+	if lines > 0 && s.blocks > 0 {
 		if g.b.ld%aliasStride == 0 {
 			s.lag = min(aliasLag, lines/chainCount)
 		}
@@ -83,6 +84,13 @@ const aliasStride = 4096
 // aliasLag is by how many cache lines the chains keep apart then: enough that the lines
 // the processor fetches ahead by itself do not meet either.
 const aliasLag = 16
+
+// maxLines and maxSteps keep a call of a kernel, which cannot be interrupted, at about
+// 1 MiB of memory and 100 us.
+const (
+	maxLines = 1024
+	maxSteps = 4096
+)
 
 // schedule gives out blocks of rows to the chains, which work side by side. Chain c is
 // c*lag lines behind the first, so that rows that share sets of the cache there are
@@ -115,6 +123,7 @@ func (s *schedule) next() bool {
 			s.step = left
 		}
 	}
+	s.step = min(s.step, maxLines)
 	return s.step > 0
 }
 
@@ -168,11 +177,14 @@ func (g *gemv) ahead(s *schedule, first int) *byte {
 func (g *gemv) columns(cols span) int {
 	b, j := g.b, cols.from
 	for ; j+g.t.wide <= cols.to; j += g.t.wide {
-		w, y := unsafe.Add(b.p, j*b.size()), floatAt(g.y, 4*j)
-		if b.bf16 {
-			g.t.gemvNBF16(g.k, (*uint16)(w), b.ld, g.x, y)
-		} else {
-			g.t.gemvNF32(g.k, (*float32)(w), b.ld, g.x, y)
+		for p := 0; p < g.k; p += maxSteps {
+			k := min(maxSteps, g.k-p)
+			w, x, y := unsafe.Add(b.p, p*b.ld+j*b.size()), floatAt(g.x, 4*p), floatAt(g.y, 4*j)
+			if b.bf16 {
+				g.t.gemvNBF16(k, (*uint16)(w), b.ld, x, y)
+			} else {
+				g.t.gemvNF32(k, (*float32)(w), b.ld, x, y)
+			}
 		}
 	}
 	return j

@@ -35,8 +35,9 @@ var jobs = sync.Pool{New: func() any {
 }}
 
 func (j *job) work(w *worker, chunk int) {
-	p, rows, cols := j.locate(j, chunk)
-	j.t.tile(w, &p, rows, cols)
+	var rows, cols span
+	w.product, rows, cols = j.locate(j, chunk)
+	j.t.tile(w, &w.product, rows, cols)
 }
 
 // start takes a job out of the pool and run gives it back.

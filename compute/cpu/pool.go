@@ -47,6 +47,8 @@ type worker struct {
 	wake    chan struct{}
 	scratch *compute.Arena // emptied before every chunk
 	chains  [chainCount]chain
+	product product // in work; here so that it is not allocated anew
+	gemv    gemv
 	_       [64]byte // keeps two workers' states on different cache lines
 }
 
