@@ -11,8 +11,11 @@ import (
 // packed just before they are used, pass through the first.
 const (
 	blockK = 256
-	tileM  = 240
-	tileN  = 1024
+	// A transposed A takes a cache line for every step of k and tile: fewer steps, or
+	// they and the panel of B do not fit in the first-level cache together.
+	blockTK = 192
+	tileM   = 240
+	tileN   = 1024
 )
 
 // product is one C (+)= op(A) op(B) of a job.
@@ -40,8 +43,12 @@ func (t *gemmKernels) tile(w *worker, p *product, rows, cols span) {
 		return
 	}
 	bp, ap := scratch(w, blockK*t.nr), t.scratchA(w, p, rows.len())
-	for p0 := 0; p0 == 0 || p0 < p.k; p0 += blockK {
-		k := min(blockK, p.k-p0)
+	step := blockK
+	if p.aT {
+		step = blockTK
+	}
+	for p0 := 0; p0 == 0 || p0 < p.k; p0 += step {
+		k := min(step, p.k-p0)
 		a := t.blockA(ap, p, rows, p0, k)
 		acc := 0
 		if p.acc || p0 > 0 {
