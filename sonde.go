@@ -133,7 +133,7 @@ func (m *Model) read(f *checkpoint.Folder, o Options) (err error) {
 	if m.tok, err = text.LoadTokenizer(f.Tokenizer); err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
-	if err := m.readTokenizerConfig(f.TokenizerConfig, o.ChatTemplate); err != nil {
+	if err := m.readTokenizerConfig(f, o.ChatTemplate); err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	if m.tok.VocabSize() > m.cfg.VocabSize {
@@ -144,14 +144,18 @@ func (m *Model) read(f *checkpoint.Folder, o Options) (err error) {
 }
 
 // readTokenizerConfig parses tokenizer_config.json; without one the model is taken
-// for a base model whose texts begin as the tokenizer says.
-func (m *Model) readTokenizerConfig(raw []byte, template string) (err error) {
-	if raw == nil {
+// for a base model whose texts begin as the tokenizer says. A chat template in a file
+// of its own, as newer versions of transformers write it, counts first.
+func (m *Model) readTokenizerConfig(f *checkpoint.Folder, template string) (err error) {
+	if f.TokenizerConfig == nil {
 		m.tokCfg = text.NewTokenizerConfig(m.tok, m.cfg.MaxPositionEmbedding)
-	} else if m.tokCfg, err = text.ParseTokenizerConfig(raw); err != nil {
+	} else if m.tokCfg, err = text.ParseTokenizerConfig(f.TokenizerConfig); err != nil {
 		return err
 	} else if err := m.tok.UseConfig(m.tokCfg); err != nil {
 		return err
+	}
+	if f.ChatTemplate != nil {
+		m.tokCfg.ChatTemplate = string(f.ChatTemplate)
 	}
 	if template != "" {
 		return m.tokCfg.UseTemplate(template)

@@ -23,6 +23,7 @@ type Folder struct {
 	Tokenizer        []byte // tokenizer.json
 	TokenizerConfig  []byte // tokenizer_config.json
 	GenerationConfig []byte // generation_config.json
+	ChatTemplate     []byte // chat_template.jinja, which counts before the tokenizer config's
 
 	weights tensorSet
 }
@@ -45,6 +46,7 @@ func Open(path string) (*Folder, error) {
 	}{
 		{"config.json", &f.Config}, {"tokenizer.json", &f.Tokenizer},
 		{"tokenizer_config.json", &f.TokenizerConfig}, {"generation_config.json", &f.GenerationConfig},
+		{"chat_template.jinja", &f.ChatTemplate},
 	} {
 		if *m.to, err = readMember(path, m.name, maxJSON); err != nil {
 			return nil, err

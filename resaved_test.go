@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,5 +97,50 @@ func TestOpenWithSomeMTPWeights(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "model.layers.3.") {
 		t.Errorf("the error does not name the tensor: %v", err)
+	}
+}
+
+// transformers saves a chat template as a file of its own, and leaves it out of
+// tokenizer_config.json.
+func TestChatTemplateInItsOwnFile(t *testing.T) {
+	dir := tiny.Folder(t)
+	want, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer want.Close()
+	talk := []Message{{Role: "user", Content: "hi"}}
+	wantIDs, _, err := want.ChatPrompt(talk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "tokenizer_config.json")
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := json.Unmarshal(raw, &keys); err != nil {
+		t.Fatal(err)
+	}
+	template, _ := keys["chat_template"].(string)
+	delete(keys, "chat_template")
+	if raw, err = json.Marshal(keys); err == nil {
+		err = os.WriteFile(name, raw, 0o666)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(template), 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	ids, _, err := m.ChatPrompt(talk)
+	if err != nil || !slices.Equal(ids, wantIDs) {
+		t.Errorf("got %v, %v; expected %v", ids, err, wantIDs)
 	}
 }
