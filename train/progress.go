@@ -102,10 +102,23 @@ func (p *progress) step(l *Line, steps int, bpb float64, left time.Duration) {
 		fmt.Fprintf(&b, "  held-out %.3f", *l.HeldoutBPB)
 	}
 	fmt.Fprintf(&b, "  %s left", clock(left))
-	p.show(b.String(), l.HeldoutBPB != nil || l.Step == 1 || l.Step == steps)
-	if l.HeldoutBPB != nil && p.fd >= 0 {
-		p.keep()
+	switch {
+	case p.fd < 0:
+		p.show(b.String(), l.HeldoutBPB != nil || l.Step == 1 || l.Step == steps)
+	case l.HeldoutBPB != nil:
+		p.note("%s", b.String())
+	default:
+		p.show(fitted(b.String(), p.width()-1), l.Step == 1 || l.Step == steps)
 	}
+}
+
+// fitted writes a line that is too wide for the terminal more tightly: what would be
+// cut off is the time left.
+func fitted(line string, width int) string {
+	if utf8.RuneCountInString(line) > width {
+		line = strings.NewReplacer("  ", " ", " %", "%", " bits/byte", " bpb").Replace(line)
+	}
+	return line
 }
 
 // keep turns the live line into a lasting one.
