@@ -4,6 +4,8 @@
 // kernel here falls back to the plain-Go reference.
 package cpu
 
+//go:generate go run -C gen .
+
 import (
 	"fmt"
 	"runtime"
