@@ -61,6 +61,17 @@ func TestWidthsOfVectorsDoNotChangeABit(t *testing.T) {
 	}
 }
 
+func TestMeasuringLoopsEnd(t *testing.T) {
+	memory := make([]float32, 256)
+	for _, k := range available() {
+		k.fmaLoop(3) // a fault or a loop without end is the failure
+		k.readLoop(4*len(memory), &memory[0])
+		if k.fmaFlops%(2*k.nr) != 0 {
+			t.Errorf("%s counts %d operations a round, not whole registers of %d columns", k.name, k.fmaFlops, k.nr)
+		}
+	}
+}
+
 func TestRowsDoNotDependOnTheirNeighbours(t *testing.T) {
 	for _, name := range setNames(t) {
 		t.Run(name, func(t *testing.T) { opcheck.RowsAlone(t, newBackend(t, name, 2)) })
