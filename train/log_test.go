@@ -146,3 +146,22 @@ func TestSamplesCannotSteerTheTerminal(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// The last figure of the held-out text, which comes after the last step, is in the
+// event file too.
+func TestEventsEndWithTheHeldOutText(t *testing.T) {
+	c := tinyConfig(t, filepath.Join(t.TempDir(), "run"), 3)
+	s, _ := mustRun(t, c)
+	names, _ := filepath.Glob(filepath.Join(c.Out, "events.out.tfevents.*"))
+	if len(names) != 1 {
+		t.Fatalf("event files: %v", names)
+	}
+	raw, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "\x10\x03\x2a\x1e\x0a\x1c\x0a\x15heldout_bits_per_byte\x15" + string(binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(s.HeldoutBPB))))
+	if tail := string(raw[:len(raw)-4]); !strings.HasSuffix(tail, want) {
+		t.Errorf("the file ends with %q, expected %q", tail[max(0, len(tail)-60):], want)
+	}
+}

@@ -231,6 +231,9 @@ func (r *run) finish(ctx context.Context) (*Summary, error) {
 	if err := r.log.amend(res.bpb); err != nil {
 		return nil, r.explain(err)
 	}
+	if err := r.events.scalars(r.step, []string{"heldout_bits_per_byte"}, []float64{res.bpb}); err != nil {
+		return nil, r.explain(err)
+	}
 	r.heldCurv = append(r.heldCurv, point{r.step, res.bpb})
 	if err := writeJSON(summaryPath(r.o.Out), s); err != nil {
 		return nil, r.explain(err)
