@@ -24,12 +24,13 @@ type runCmd struct {
 
 // Help is shown with the flags.
 func (runCmd) Help() string {
-	return `Only the continuation is written to standard output, not the prompt. A prompt from standard input loses one line break at its end, as a shell's $(...) does.
+	return `Only the continuation is written to standard output, not the prompt. A prompt from standard input loses one line break at its end, as a shell's $(...) does. A prompt that begins with a dash comes last, after --.
 
 Examples:
   sonde run runs/go "func Reverse("
   sonde run runs/go "func Reverse(" --temp 0 --max-tokens 64
-  sonde run runs/go --seed 7 --stop "}" < beginning.txt`
+  sonde run runs/go --seed 7 --stop "}" < beginning.txt
+  sonde run runs/go --temp 0 -- "- first item"`
 }
 
 // Run prints the continuation as it comes.
