@@ -35,11 +35,18 @@ func TestHostMemory(t *testing.T) {
 }
 
 func TestOutOfMemoryNamesTheArena(t *testing.T) {
-	defer func() {
-		oom, ok := recover().(*OutOfMemory)
-		if !ok || oom.Arena != "moments" || errors.Unwrap(oom) == nil {
-			t.Errorf("Alloc panicked with %v", oom)
-		}
-	}()
-	NewReference().NewArena("moments").F32(1<<28, math.MaxInt32)
+	for _, shape := range [][2]int{
+		{1 << 28, math.MaxInt32},
+		{1 << 40, 1 << 24}, {1 << 40, 1 << 23}, {1 << 62, 4}, {math.MaxInt, math.MaxInt}, // products that overflow
+	} {
+		func() {
+			defer func() {
+				oom, ok := recover().(*OutOfMemory)
+				if !ok || oom.Arena != "moments" || errors.Unwrap(oom) == nil {
+					t.Errorf("%v: Alloc panicked with %v", shape, oom)
+				}
+			}()
+			NewReference().NewArena("moments").F32(shape[0], shape[1])
+		}()
+	}
 }

@@ -372,6 +372,9 @@ func (c *Config) Validate() error {
 	switch {
 	case c.NumHiddenLayers > 10000 || c.NumNextnPredict > 64 || c.NRoutedExperts > 1<<16:
 		return fmt.Errorf("%w: %d layers, %d MTP modules, %d experts: beyond any model", ErrConfig, c.NumHiddenLayers, c.NumNextnPredict, c.NRoutedExperts)
+	case c.NRoutedExperts*c.MoEIntermediateSize > limit || c.NumAttentionHeads*(c.QKNopeHeadDim+max(c.QKRopeHeadDim, c.VHeadDim)) > limit || c.NSharedExperts*c.MoEIntermediateSize > limit:
+		return fmt.Errorf("%w: %d experts of width %d, %d heads of width %d+%d+%d: beyond any model", ErrConfig, c.NRoutedExperts, c.MoEIntermediateSize,
+			c.NumAttentionHeads, c.QKNopeHeadDim, c.QKRopeHeadDim, c.VHeadDim)
 	case c.NumKeyValueHeads != c.NumAttentionHeads:
 		return bad("num_key_value_heads", "is %d but num_attention_heads is %d; MLA has one key per head", c.NumKeyValueHeads, c.NumAttentionHeads)
 	case c.QKRopeHeadDim%2 != 0:

@@ -71,6 +71,8 @@ func TestConfigRefusals(t *testing.T) {
 		{"yarn and none", map[string]string{"rope_parameters": `{"rope_type":"default"}`}, `contradicts`},
 		{"two bases", map[string]string{"rope_scaling": "", "rope_parameters": `{"rope_type":"default","rope_theta":5e5}`}, `rope_theta`},
 		{"another sum", map[string]string{"qk_head_dim": "200"}, `"qk_head_dim"`},
+		{"experts that overflow", map[string]string{"n_routed_experts": "65536", "moe_intermediate_size": "16777216"}, "beyond any model"},
+		{"heads that overflow", map[string]string{"num_attention_heads": "16777216", "num_key_value_heads": "16777216"}, "beyond any model"},
 		{"zero eps", map[string]string{"rms_norm_eps": "0"}, "rms_norm_eps"},
 	}
 	for _, c := range cases {
