@@ -259,7 +259,8 @@ func TestTheRuleBites(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			f, err := parser.ParseFile(token.NewFileSet(), c.file, "package p\n"+c.code, parser.ParseComments)
+			code := "package p\n" + strings.Replace(c.code, `"sonde`, `"`+module, 1)
+			f, err := parser.ParseFile(token.NewFileSet(), c.file, code, parser.ParseComments)
 			if err != nil {
 				t.Fatal(err)
 			}
