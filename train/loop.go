@@ -148,7 +148,7 @@ func (r *run) open(ctx context.Context) error {
 	if r.heldout, err = openTokens(filepath.Join(dir, heldoutTokensFile), r.data, r.data.HeldoutTokens); err != nil {
 		return err
 	}
-	if r.sampler, err = newSampler(r.data.TrainTokens, r.o.SeqLen, 1+r.cfg.NumNextnPredict, r.o.Seed); err != nil {
+	if r.sampler, err = newSampler(r.data.TrainTokens, r.o.SeqLen, 1+r.cfg.NumNextnPredict, *r.o.Seed); err != nil {
 		return err
 	}
 	if r.hf, err = folderFiles(r.cfg, r.tok); err != nil {
@@ -164,7 +164,7 @@ func (r *run) allocate() {
 		dt = compute.BF16
 	}
 	r.w = newWeights(r.cfg, r.c.Backend, dt)
-	r.w.init(r.o.Seed)
+	r.w.init(*r.o.Seed)
 	r.w.zeroGrads()
 	r.act = r.c.Backend.NewArena("activations")
 	if m, ok := r.c.Backend.(interface{ MeasurePeak() float64 }); ok {

@@ -78,7 +78,7 @@ func testBackend(t testing.TB, threads int) *cpu.Backend {
 // tinyConfig is a run of a few seconds.
 func tinyConfig(t testing.TB, out string, steps int) Config {
 	return Config{Backend: testBackend(t, 1), Options: Options{Out: out, ModelFile: tinyModel(t), Data: []string{writeDocs(t, 80)},
-		Heldout: 0.1, Steps: steps, SeqLen: 16, Micro: 32, Batch: 64, BatchStart: 32, Ramp: 0.5, Warmup: 2, LR: 0.01}}
+		Heldout: ptr(0.1), Steps: steps, SeqLen: 16, Micro: 32, Batch: 64, BatchStart: 32, Ramp: ptr(0.5), Warmup: ptr(2), LR: 0.01}}
 }
 
 // TestMain makes the test binary a program that trains, for tests that kill it.

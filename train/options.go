@@ -13,49 +13,50 @@ import (
 )
 
 // Options is everything that decides what a run computes, and what it says on the way.
-// A field left at its zero value takes the preset's default; the values in force are
-// stored in run.json. Fields marked resume:"free" may differ when a run goes on.
+// A field left at its zero value takes the preset's default (where 0 is a choice, the
+// field is a pointer); the values in force are stored in run.json. Fields marked
+// resume:"free" may differ when a run goes on.
 type Options struct {
 	Out string `json:"-" help:"Folder of the run." placeholder:"FOLDER"`
 
-	Preset    string   `json:"preset,omitempty" help:"Model and defaults: nano, mini or small (default: nano)."`
+	Preset    string   `json:"preset,omitempty" help:"Model and defaults: nano, mini or small (default: nano)." placeholder:"NAME"`
 	ModelFile string   `json:"model_config,omitempty" name:"model-config" help:"A config.json to train instead of the preset's model." placeholder:"FILE"`
 	Data      []string `json:"data" sep:"none" help:"Files, folders, globs (** crosses folders), .jsonl or .parquet files; may be repeated." placeholder:"PATH"`
 
-	TextField    string  `json:"text_field" help:"Field of a JSONL line or column of a parquet file that holds the text (default: text)."`
-	Piece        int     `json:"piece" help:"Bytes beyond which a document is cut at a line's end into documents of its own (default: 2097152)."`
-	Heldout      float64 `json:"heldout" help:"Share of the documents, by hash, that is never learned from (default: 0.03)."`
-	HeldoutBytes int64   `json:"heldout_bytes" help:"Bytes held out at most."`
-	Vocab        int     `json:"vocab" help:"Tokens of the vocabulary (default: the model's)."`
+	TextField    string   `json:"text_field" help:"Field of a JSONL line or column of a parquet file that holds the text (default: text)." placeholder:"NAME"`
+	Piece        int      `json:"piece" help:"Bytes beyond which a document is cut at a line's end into documents of its own (default: 2097152)." placeholder:"N"`
+	Heldout      *float64 `json:"heldout" help:"Share of the documents, by hash, that is never learned from (default: 0.03)." placeholder:"X"`
+	HeldoutBytes int64    `json:"heldout_bytes" help:"Bytes held out at most." placeholder:"N"`
+	Vocab        int      `json:"vocab" help:"Tokens of the vocabulary (default: the model's)." placeholder:"N"`
 
-	Minutes float64 `json:"minutes,omitempty" help:"Train about this long: the number of steps is fixed once, after a short measurement."`
-	Steps   int     `json:"steps,omitempty" help:"Train this many steps."`
-	Tokens  int64   `json:"tokens,omitempty" help:"Train on at least this many tokens."`
-	Seed    uint64  `json:"seed" help:"Decides initial weights and the order of the data (default: 1)."`
+	Minutes float64 `json:"minutes,omitempty" help:"Train about this long: the number of steps is fixed once, after a short measurement." placeholder:"X"`
+	Steps   int     `json:"steps,omitempty" help:"Train this many steps." placeholder:"N"`
+	Tokens  int64   `json:"tokens,omitempty" help:"Train on at least this many tokens." placeholder:"N"`
+	Seed    *uint64 `json:"seed" help:"Decides initial weights and the order of the data (default: 1)." placeholder:"N"`
 
-	SeqLen     int     `json:"seq_len" help:"Tokens of a sequence."`
-	Batch      int     `json:"batch" help:"Tokens of a step, once the ramp is over."`
-	BatchStart int     `json:"batch_start" help:"Tokens of the first step."`
-	Ramp       float64 `json:"ramp" help:"Share of the steps over which the batch grows (default: 0.03)."`
-	Micro      int     `json:"micro" help:"Tokens of one pass; a step accumulates the gradients of several."`
-	LR         float64 `json:"lr" name:"lr" help:"Highest learning rate."`
-	LREnd      float64 `json:"lr_end" name:"lr-end" help:"Last learning rate, as a share of the highest (default: 0.05)."`
-	Warmup     int     `json:"warmup" help:"Steps over which the learning rate rises."`
-	Constant   float64 `json:"constant" help:"Share of the steps after which the learning rate falls along a cosine."`
-	Decay      float64 `json:"decay" help:"Weight decay of matrices (default: 0.1)."`
-	Clip       float64 `json:"clip" help:"Norm that gradients are clipped to (default: 1)."`
+	SeqLen     int      `json:"seq_len" help:"Tokens of a sequence." placeholder:"N"`
+	Batch      int      `json:"batch" help:"Tokens of a step, once the ramp is over." placeholder:"N"`
+	BatchStart int      `json:"batch_start" help:"Tokens of the first step." placeholder:"N"`
+	Ramp       *float64 `json:"ramp" help:"Share of the steps over which the batch grows (default: 0.03, nano: 0.6)." placeholder:"X"`
+	Micro      int      `json:"micro" help:"Tokens of one pass; a step accumulates the gradients of several." placeholder:"N"`
+	LR         float64  `json:"lr" name:"lr" help:"Highest learning rate." placeholder:"X"`
+	LREnd      *float64 `json:"lr_end" name:"lr-end" help:"Last learning rate, as a share of the highest (default: 0.05)." placeholder:"X"`
+	Warmup     *int     `json:"warmup" help:"Steps over which the learning rate rises." placeholder:"N"`
+	Constant   *float64 `json:"constant" help:"Share of the steps after which the learning rate falls along a cosine." placeholder:"X"`
+	Decay      *float64 `json:"decay" help:"Weight decay of matrices (default: 0.1)." placeholder:"X"`
+	Clip       *float64 `json:"clip" help:"Norm that gradients are clipped to (default: 1)." placeholder:"X"`
 
-	MTPLambda *float64 `json:"mtp_lambda" name:"mtp-lambda" help:"Weight of multi-token prediction, a third of it once the learning rate falls; 0 trains without the modules (default: 0.3, nano: 0)."`
-	Gamma     *float64 `json:"gamma" help:"Step of the routers' selection bias (balancing without auxiliary loss), less once the learning rate falls; 0 switches it off."`
-	Alpha     *float64 `json:"alpha" help:"Weight of the sequence-wise balance loss; 0 switches it off (default: 0.0001)."`
+	MTPLambda *float64 `json:"mtp_lambda" name:"mtp-lambda" help:"Weight of multi-token prediction, a third of it once the learning rate falls; 0 trains without the modules (default: 0.3, nano: 0)." placeholder:"X"`
+	Gamma     *float64 `json:"gamma" help:"Step of the routers' selection bias (balancing without auxiliary loss), less once the learning rate falls; 0 switches it off." placeholder:"X"`
+	Alpha     *float64 `json:"alpha" help:"Weight of the sequence-wise balance loss; 0 switches it off (default: 0.0001)." placeholder:"X"`
 
-	Compute   string `json:"compute" enum:",f32,bf16" default:"" help:"Format of matrices in products: f32, or bf16 with f32 master weights (default: f32)."`
+	Compute   string `json:"compute" enum:",f32,bf16" default:"" help:"Format of matrices in products: f32, or bf16 with f32 master weights (default: f32)." placeholder:"FORMAT"`
 	Recompute bool   `json:"recompute" resume:"free" help:"Keep less of the forward pass and compute it again in the backward pass."`
 
-	SaveEvery   int `json:"save_every" resume:"free" help:"Steps between checkpoints (default: a twentieth of the run)."`
-	Keep        int `json:"keep" resume:"free" help:"Checkpoints kept (default: 2)."`
-	EvalEvery   int `json:"eval_every" resume:"free" help:"Steps between looks at the held-out text (default: a tenth of the run)."`
-	SampleEvery int `json:"sample_every" resume:"free" help:"Steps between samples of text (default: a fifth of the run)."`
+	SaveEvery   int `json:"save_every" resume:"free" help:"Steps between checkpoints (default: a twentieth of the run)." placeholder:"N"`
+	Keep        int `json:"keep" resume:"free" help:"Checkpoints kept (default: 2)." placeholder:"N"`
+	EvalEvery   int `json:"eval_every" resume:"free" help:"Steps between looks at the held-out text (default: a tenth of the run)." placeholder:"N"`
+	SampleEvery int `json:"sample_every" resume:"free" help:"Steps between samples of text (default: a fifth of the run)." placeholder:"N"`
 
 	threadCount int
 }
@@ -64,16 +65,16 @@ func (o *Options) threads() int { return max(o.threadCount, 1) }
 
 // presetDefaults are the settings that depend on the model's size.
 var presetDefaults = map[string]Options{
-	"nano":  {SeqLen: 256, Batch: 4096, BatchStart: 2048, Ramp: 0.6, Micro: 2048, LR: 4e-3, Warmup: 50, Constant: 0.4, HeldoutBytes: 1 << 20, Gamma: ptr(0.01), MTPLambda: ptr(0.0)},
-	"mini":  {SeqLen: 512, Batch: 8192, BatchStart: 4096, Micro: 2048, LR: 1.5e-3, Warmup: 100, Constant: 0.5, HeldoutBytes: 1 << 20, Gamma: ptr(0.005)},
-	"small": {SeqLen: 1024, Batch: 65536, BatchStart: 16384, Micro: 4096, LR: 6e-4, Warmup: 300, Constant: 0.6, HeldoutBytes: 512 << 10, Gamma: ptr(0.001)},
+	"nano":  {SeqLen: 256, Batch: 4096, BatchStart: 2048, Ramp: ptr(0.6), Micro: 2048, LR: 4e-3, Warmup: ptr(50), Constant: ptr(0.4), HeldoutBytes: 1 << 20, Gamma: ptr(0.01), MTPLambda: ptr(0.0)},
+	"mini":  {SeqLen: 512, Batch: 8192, BatchStart: 4096, Micro: 2048, LR: 1.5e-3, Warmup: ptr(100), Constant: ptr(0.5), HeldoutBytes: 1 << 20, Gamma: ptr(0.005)},
+	"small": {SeqLen: 1024, Batch: 65536, BatchStart: 16384, Micro: 4096, LR: 6e-4, Warmup: ptr(300), Constant: ptr(0.6), HeldoutBytes: 512 << 10, Gamma: ptr(0.001)},
 }
 
 func ptr[T any](v T) *T { return &v }
 
 // commonDefaults are the settings that do not.
-var commonDefaults = Options{TextField: "text", Piece: 2 << 20, Heldout: 0.03, Seed: 1, Ramp: 0.03, LREnd: 0.05,
-	Decay: 0.1, Clip: 1, MTPLambda: ptr(0.3), Alpha: ptr(1e-4), Compute: "f32", Keep: 2}
+var commonDefaults = Options{TextField: "text", Piece: 2 << 20, Heldout: ptr(0.03), Seed: ptr[uint64](1), Ramp: ptr(0.03), LREnd: ptr(0.05),
+	Decay: ptr(0.1), Clip: ptr(1.0), MTPLambda: ptr(0.3), Alpha: ptr(1e-4), Compute: "f32", Keep: 2}
 
 // fill gives unset fields of o the values of from.
 func (o *Options) fill(from Options) {
@@ -151,14 +152,14 @@ func (o *Options) checkNumbers() error {
 	}
 	share := func(v float64) bool { return v >= 0 && v <= 1 }
 	check(o.LR > 0 && o.LR < 10, "lr", o.LR, "between 0 and 10")
-	check(share(o.LREnd), "lr-end", o.LREnd, "between 0 and 1")
-	check(share(o.Constant), "constant", o.Constant, "between 0 and 1")
-	check(share(o.Ramp), "ramp", o.Ramp, "between 0 and 1")
-	check(o.Heldout > 0 && o.Heldout < 1, "heldout", o.Heldout, "between 0 and 1")
+	check(share(*o.LREnd), "lr-end", *o.LREnd, "between 0 and 1")
+	check(share(*o.Constant), "constant", *o.Constant, "between 0 and 1")
+	check(share(*o.Ramp), "ramp", *o.Ramp, "between 0 and 1")
+	check(*o.Heldout > 0 && *o.Heldout < 1, "heldout", *o.Heldout, "between 0 and 1")
 	check(o.HeldoutBytes > 0, "heldout-bytes", o.HeldoutBytes, "positive")
-	check(o.Warmup >= 0, "warmup", o.Warmup, "0 or more")
-	check(o.Decay >= 0 && o.Decay*o.LR < 1, "decay", o.Decay, "0 or more, and below 1/lr")
-	check(o.Clip > 0, "clip", o.Clip, "positive")
+	check(*o.Warmup >= 0, "warmup", *o.Warmup, "0 or more")
+	check(*o.Decay >= 0 && *o.Decay*o.LR < 1, "decay", *o.Decay, "0 or more, and below 1/lr")
+	check(*o.Clip > 0, "clip", *o.Clip, "positive")
 	check(*o.MTPLambda >= 0 && *o.MTPLambda <= 10, "mtp-lambda", *o.MTPLambda, "between 0 and 10")
 	check(*o.Gamma >= 0 && *o.Gamma <= 1, "gamma", *o.Gamma, "between 0 and 1")
 	check(*o.Alpha >= 0 && *o.Alpha <= 10, "alpha", *o.Alpha, "between 0 and 10")

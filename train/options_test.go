@@ -48,8 +48,8 @@ func TestBadOptionsAreNamed(t *testing.T) {
 		"only one":           {Steps: 1, Minutes: 1},
 		"positive":           {Steps: -1},
 		"--lr is -1":         {Steps: 1, LR: -1},
-		"--heldout is 2":     {Steps: 1, Heldout: 2},
-		"--clip is -1":       {Steps: 1, Clip: -1},
+		"--heldout is 2":     {Steps: 1, Heldout: ptr(2.0)},
+		"--clip is -1":       {Steps: 1, Clip: ptr(-1.0)},
 		"--vocab is 10":      {Steps: 1, Vocab: 10},
 		"--seq-len is 5000":  {Steps: 1, SeqLen: 5000},
 		"--micro is 100":     {Steps: 1, Micro: 100},
@@ -59,6 +59,8 @@ func TestBadOptionsAreNamed(t *testing.T) {
 		"choose nano":        {Steps: 1, Preset: "v3"},
 		"--gamma is -1":      {Steps: 1, Gamma: ptr(-1.0)},
 		"--save-every is -2": {Steps: 1, SaveEvery: -2},
+		"--clip is 0":        {Steps: 1, Clip: ptr(0.0)},
+		"--heldout is 0":     {Steps: 1, Heldout: ptr(0.0)},
 	} {
 		cfg, err := deepseek.Preset("nano")
 		if err != nil {
@@ -72,12 +74,12 @@ func TestBadOptionsAreNamed(t *testing.T) {
 }
 
 func TestConflictsNameTheFlag(t *testing.T) {
-	stored := Options{Preset: "nano", Steps: 100, Seed: 1, Gamma: ptr(0.001), Data: []string{"a"}, SaveEvery: 10}
+	stored := Options{Preset: "nano", Steps: 100, Seed: ptr[uint64](1), Gamma: ptr(0.001), Data: []string{"a"}, SaveEvery: 10}
 	same := Options{Preset: "nano", Gamma: ptr(0.001), Data: []string{"a"}, SaveEvery: 20, Recompute: true, Out: "elsewhere"}
 	if err := same.conflicts(&stored); err != nil {
 		t.Errorf("options that may differ are refused: %v", err)
 	}
-	other := Options{Seed: 2, Gamma: ptr(0.0), Data: []string{"b"}, Steps: 7}
+	other := Options{Seed: ptr[uint64](2), Gamma: ptr(0.0), Data: []string{"b"}, Steps: 7}
 	wantError(t, other.conflicts(&stored), "--seed is 2, the run has 1", "--gamma is 0, the run has 0.001", "--data", "--steps is 7, the run has 100", "--out")
 	same.adopt(&stored)
 	if same.Steps != 100 || same.SaveEvery != 20 {
@@ -119,5 +121,24 @@ func TestMistakesLeaveNoFolder(t *testing.T) {
 	wantError(t, err, c.ModelFile)
 	if exists(out) {
 		t.Error("a run that could not begin left its folder")
+	}
+}
+
+// Zero is a value like any other where it is a choice, and an error where it is none.
+func TestZeroIsNotLeftOut(t *testing.T) {
+	o := Options{Preset: "nano", Steps: 10, Seed: ptr[uint64](0), Warmup: ptr(0), Ramp: ptr(0.0), LREnd: ptr(0.0), Constant: ptr(0.0), Decay: ptr(0.0)}
+	cfg, _, err := o.model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.resolve(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if *o.Seed != 0 || *o.Warmup != 0 || *o.Ramp != 0 || *o.LREnd != 0 || *o.Constant != 0 || *o.Decay != 0 || *o.Clip != 1 {
+		t.Errorf("defaults took the place of zeroes: %+v", o)
+	}
+	s := newSchedule(&o, 10)
+	if s.rate(0) != o.LR || s.rate(9) > 1e-12 {
+		t.Errorf("the rate goes from %v to %v, expected %v to 0", s.rate(0), s.rate(9), o.LR)
 	}
 }

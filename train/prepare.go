@@ -77,7 +77,7 @@ func prepare(ctx context.Context, o *Options, p *progress) (*dataset, *text.Toke
 	if c.sources, err = findSources(o.Data, o.Out, &c.counts); err != nil {
 		return nil, nil, err
 	}
-	if err := c.scan(o.Heldout, o.HeldoutBytes); err != nil {
+	if err := c.scan(*o.Heldout, o.HeldoutBytes); err != nil {
 		return nil, nil, err
 	}
 	p.note("data       %v", c.counts)

@@ -193,7 +193,7 @@ func (r *run) measure(ctx context.Context) (timings, error) {
 		r.w.model.Loss(r.act, deepseek.Batch{Seqs: b.Seqs, SeqLen: b.SeqLen, Tokens: b.Tokens, Targets: b.Targets[:1]}, deepseek.StepOptions{Scale: 1})
 		looks = append(looks, time.Since(t).Seconds())
 	}
-	r.w.init(r.o.Seed)
+	r.w.init(*r.o.Seed)
 	r.w.forget()
 	return timings{median(passes[1:]), median(updates[1:]), median(looks[1:])}, nil
 }

@@ -141,7 +141,7 @@ func TestInterruptedRunGoesOnBitForBit(t *testing.T) {
 	if _, printed := mustRun(t, c); !strings.Contains(printed, "is finished") {
 		t.Errorf("a finished run goes on: %s", printed)
 	}
-	c.Seed = 99
+	c.Seed = ptr[uint64](99)
 	_, err := Run(t.Context(), c, t.Output())
 	wantError(t, err, "--seed is 99")
 }

@@ -17,7 +17,7 @@ const sampleTokens = 80
 func (r *run) sample(ctx context.Context) error {
 	var b strings.Builder
 	e := engine.New(r.w.model, r.tok)
-	p := engine.Params{Temperature: 0.8, TopP: 0.95, MaxTokens: sampleTokens, Seed: r.o.Seed + uint64(r.step)}
+	p := engine.Params{Temperature: 0.8, TopP: 0.95, MaxTokens: sampleTokens, Seed: *r.o.Seed + uint64(r.step)}
 	_, err := e.Generate(ctx, []int32{r.tok.BOS()}, p, func(d engine.Delta) error {
 		b.WriteString(d.Text)
 		return nil

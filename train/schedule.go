@@ -25,8 +25,8 @@ type schedule struct {
 
 // newSchedule lays out a run of the given number of steps.
 func newSchedule(o *Options, steps int) schedule {
-	s := schedule{steps: steps, warmup: min(o.Warmup, steps/5), fall: int(o.Constant * float64(steps)),
-		ramp: int(o.Ramp * float64(steps)), lr: o.LR, lrEnd: o.LR * o.LREnd, lambda: *o.MTPLambda, bias: *o.Gamma,
+	s := schedule{steps: steps, warmup: min(*o.Warmup, steps/5), fall: int(*o.Constant * float64(steps)),
+		ramp: int(*o.Ramp * float64(steps)), lr: o.LR, lrEnd: o.LR * *o.LREnd, lambda: *o.MTPLambda, bias: *o.Gamma,
 		seqLen: o.SeqLen, microSeqs: o.Micro / o.SeqLen, first: o.BatchStart / o.Micro, max: o.Batch / o.Micro}
 	s.fall = max(s.fall, s.warmup)
 	return s

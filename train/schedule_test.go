@@ -11,8 +11,8 @@ func drawOptions(t *rapid.T) *Options {
 	micro := rapid.IntRange(1, 4).Draw(t, "micro")
 	start := rapid.IntRange(1, 5).Draw(t, "start")
 	return &Options{SeqLen: 8, Micro: 8 * micro, BatchStart: 8 * micro * start, Batch: 8 * micro * (start + rapid.IntRange(0, 6).Draw(t, "more")),
-		Ramp: rapid.Float64Range(0, 1).Draw(t, "ramp"), LR: 0.1, LREnd: 0.1, Warmup: rapid.IntRange(0, 30).Draw(t, "warmup"),
-		Constant: rapid.Float64Range(0, 1).Draw(t, "constant"), MTPLambda: ptr(0.3), Gamma: ptr(0.01)}
+		Ramp: ptr(rapid.Float64Range(0, 1).Draw(t, "ramp")), LR: 0.1, LREnd: ptr(0.1), Warmup: ptr(rapid.IntRange(0, 30).Draw(t, "warmup")),
+		Constant: ptr(rapid.Float64Range(0, 1).Draw(t, "constant")), MTPLambda: ptr(0.3), Gamma: ptr(0.01)}
 }
 
 func TestSequencesAddUp(t *testing.T) {
@@ -63,7 +63,7 @@ func TestStepsForTime(t *testing.T) {
 }
 
 func TestRateRisesStaysAndFalls(t *testing.T) {
-	o := &Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, LR: 1, LREnd: 0.1, Warmup: 10, Constant: 0.5, MTPLambda: ptr(0.3), Gamma: ptr(0.01)}
+	o := &Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, LR: 1, LREnd: ptr(0.1), Warmup: ptr(10), Constant: ptr(0.5), Ramp: ptr(0.0), MTPLambda: ptr(0.3), Gamma: ptr(0.01)}
 	s := newSchedule(o, 100)
 	for step, want := range map[int]float64{0: 0.1, 9: 1, 49: 1, 50: 1, 99: 0.1} {
 		if got := s.rate(step); math.Abs(got-want) > 1e-12 {

@@ -38,10 +38,10 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 		return nil, err
 	}
 	scale := 1.0
-	if line.GradNorm > r.o.Clip {
-		scale = r.o.Clip / line.GradNorm
+	if line.GradNorm > *r.o.Clip {
+		scale = *r.o.Clip / line.GradNorm
 	}
-	r.w.update(r.step+1, line.LR, r.o.Decay, scale)
+	r.w.update(r.step+1, line.LR, *r.o.Decay, scale)
 	if gamma := r.sched.gamma(r.step); gamma > 0 {
 		r.w.model.UpdateBias(narrow(loads), float32(gamma))
 	}

@@ -120,10 +120,10 @@ func TestDataMistakesLetTheSameCommandRunAgain(t *testing.T) {
 	c.Data = []string{filepath.Join(t.TempDir(), "few")}
 	put(t, filepath.Join(c.Data[0], "a.txt"), strings.Repeat("a", 30))
 	put(t, filepath.Join(c.Data[0], "b.txt"), "some words")
-	c.Heldout = 0.9
+	c.Heldout = ptr(0.9)
 	_, err = Run(t.Context(), c, t.Output())
 	wantError(t, err, "--")
-	c.Data, c.Heldout = good, 0.1
+	c.Data, c.Heldout = good, ptr(0.1)
 	mustRun(t, c)
 }
 
