@@ -47,13 +47,13 @@ func TestStepsAreTheFewestThatReach(t *testing.T) {
 			t.Fatalf("%d steps would do for %d tokens, got %d", n-1, want, n)
 		}
 	})
-	if _, err := stepsForTokens(&Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, MTPLambda: ptr(0.0), Gamma: ptr(0.0)}, math.MaxInt64); err == nil {
+	if _, err := stepsForTokens(&Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, LREnd: ptr(0.0), Warmup: ptr(0), Constant: ptr(0.0), Ramp: ptr(0.0), MTPLambda: ptr(0.0), Gamma: ptr(0.0)}, math.MaxInt64); err == nil {
 		t.Error("an absurd number of tokens was planned")
 	}
 }
 
 func TestStepsForTime(t *testing.T) {
-	o := &Options{SeqLen: 8, Micro: 8, Batch: 32, BatchStart: 32, MTPLambda: ptr(0.0), Gamma: ptr(0.0)}
+	o := &Options{SeqLen: 8, Micro: 8, Batch: 32, BatchStart: 32, LREnd: ptr(0.0), Warmup: ptr(0), Constant: ptr(0.0), Ramp: ptr(0.0), MTPLambda: ptr(0.0), Gamma: ptr(0.0)}
 	if n := stepsForTime(o, 100, 0.2, 0.2); n != 100 {
 		t.Errorf("100 s at 4 * 0.2 + 0.2 s a step gave %d steps", n)
 	}
