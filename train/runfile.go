@@ -116,7 +116,11 @@ func alreadyThere(run string, stored *runFile) error {
 	return fmt.Errorf("%w: %s.%s Go on with\n  sonde train --out %s --resume\nor begin another with another --out", ErrExists, run, at, shellQuote(run))
 }
 
+// goOn takes over the stored options; those that may differ are the user's.
 func goOn(c *Config, stored *runFile) error {
+	if err := stored.check(); err != nil {
+		return fmt.Errorf("%s is damaged (%w): restore it, or begin another run with another --out", runPath(c.Out), err)
+	}
 	if err := c.Options.conflicts(&stored.Options); err != nil {
 		return err
 	}
@@ -124,7 +128,19 @@ func goOn(c *Config, stored *runFile) error {
 	c.Options.adopt(&stored.Options)
 	stored.Options = c.Options
 	stored.Options.Out, stored.Options.threadCount = out, threads
-	return nil
+	return c.Options.checkNumbers()
+}
+
+// check finds what no run could have stored, and fills in options that are missing.
+func (r *runFile) check() error {
+	cfg, err := r.config()
+	if err != nil {
+		return err
+	}
+	if r.TotalSteps < 0 || r.TotalSteps > maxSteps/2 {
+		return fmt.Errorf("total_steps is %d", r.TotalSteps)
+	}
+	return r.Options.resolve(cfg)
 }
 
 // mustBeFree refuses a folder with somebody's files in it.
