@@ -65,7 +65,7 @@ func (o *Options) threads() int { return max(o.threadCount, 1) }
 
 // presetDefaults are the settings that depend on the model's size.
 var presetDefaults = map[string]Options{
-	"nano":  {SeqLen: 256, Batch: 4096, BatchStart: 2048, Ramp: ptr(0.6), Micro: 2048, LR: 4e-3, Warmup: ptr(50), Constant: ptr(0.4), HeldoutBytes: 1 << 20, Gamma: ptr(0.01), MTPLambda: ptr(0.0)},
+	"nano":  {SeqLen: 256, Batch: 4096, BatchStart: 2048, Ramp: ptr(0.6), Micro: 2048, LR: 3e-3, Warmup: ptr(50), Constant: ptr(0.4), HeldoutBytes: 1 << 20, Gamma: ptr(0.01), MTPLambda: ptr(0.0)},
 	"mini":  {SeqLen: 512, Batch: 8192, BatchStart: 4096, Micro: 2048, LR: 1.5e-3, Warmup: ptr(100), Constant: ptr(0.5), HeldoutBytes: 1 << 20, Gamma: ptr(0.005)},
 	"small": {SeqLen: 1024, Batch: 65536, BatchStart: 16384, Micro: 4096, LR: 6e-4, Warmup: ptr(300), Constant: ptr(0.6), HeldoutBytes: 512 << 10, Gamma: ptr(0.001)},
 }
