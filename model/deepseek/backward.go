@@ -19,7 +19,7 @@ func (p *pass) lossAndGrad(b Batch, g *Model) StepResult {
 	p.forward()
 	m, d := p.m, p.m.cfg.HiddenSize
 	res := StepResult{Loads: p.loads()}
-	dhn, dembed := p.ar.F32(p.t, d), p.ar.F32(p.t, d)
+	dhn := p.ar.F32(p.t, d)
 	res.Loss, res.Tokens = p.vocab(p.hn, b.Targets[0], p.ids[1], dhn, g.Head, p.o.Scale)
 	res.MTPLoss = p.backwardMTP(b, g, dhn)
 
@@ -29,20 +29,14 @@ func (p *pass) lossAndGrad(b Batch, g *Model) StepResult {
 	for i := len(m.Layers) - 1; i >= 0; i-- {
 		p.backwardLayer(m.Layers[i], g.Layers[i], dx, &p.recs[i])
 	}
-	m.be.Copy(dembed, dx)
-	m.be.EmbedBackward(g.Embed, dembed, p.ids[0])
+	m.be.EmbedBackward(g.Embed, dx, p.ids[0])
 	return res
 }
 
 // vocab runs head and cross-entropy for rows h: it writes dh, adds to the head's
 // gradient and returns the mean loss and the number of targets.
 func (p *pass) vocab(h compute.Tensor, target []int32, ids, dh, dhead compute.Tensor, scale float32) (float64, int) {
-	n := 0
-	for _, t := range target {
-		if t >= 0 {
-			n++
-		}
-	}
+	n := countTargets(target)
 	coef := make([]float32, p.t)
 	for i, t := range target {
 		if t >= 0 {
@@ -55,6 +49,17 @@ func (p *pass) vocab(h compute.Tensor, target []int32, ids, dh, dhead compute.Te
 		LogProbArgs: compute.LogProbArgs{H: h, W: p.m.Head, Targets: ids, LogP: logp, BF16: p.m.Head.DType() == compute.BF16},
 		Coef:        c, DH: dh, DW: dhead})
 	return p.meanLoss(logp, n), n
+}
+
+// countTargets is the number of rows that have a target.
+func countTargets(target []int32) int {
+	n := 0
+	for _, t := range target {
+		if t >= 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func (p *pass) meanLoss(logp compute.Tensor, n int) float64 {
@@ -166,12 +171,7 @@ func (m *Model) Loss(ar *compute.Arena, b Batch, o StepOptions) StepResult {
 }
 
 func (p *pass) lossOnly(h compute.Tensor, target []int32, ids compute.Tensor) (float64, int) {
-	n := 0
-	for _, t := range target {
-		if t >= 0 {
-			n++
-		}
-	}
+	n := countTargets(target)
 	return p.meanLoss(p.logProb(h, ids), n), n
 }
 
