@@ -60,10 +60,10 @@ func (a *Arena) Bytes() int {
 // Alloc returns a contiguous tensor whose contents are undefined. It panics with
 // *OutOfMemory when the system refuses, or where no system could grant it.
 func (a *Arena) Alloc(dt DType, rows, cols int) Tensor {
-	if cols > 0 && rows > math.MaxInt/2/dt.Size()/cols {
+	if cols > 0 && rows > math.MaxInt/2/max(1, dt.RowBytes(cols)) {
 		panic(&OutOfMemory{Arena: a.name, Bytes: math.MaxInt, Held: a.Bytes(), Err: fmt.Errorf("%d x %d %v overflow", rows, cols, dt)})
 	}
-	n := (rows*cols*dt.Size() + align - 1) &^ (align - 1)
+	n := (rows*dt.RowBytes(cols) + align - 1) &^ (align - 1)
 	if n == 0 {
 		n = align
 	}

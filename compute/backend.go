@@ -16,8 +16,9 @@ const (
 // String is the BLAS name.
 func (f Form) String() string { return [...]string{"NN", "NT", "TN"}[f] }
 
-// MatMulArgs describes C (+)= op(A) op(B). C is F32; A is F32; B is F32 or BF16
-// (TN: F32 alone). Views may be strided.
+// MatMulArgs describes C (+)= op(A) op(B). C is F32; A is F32; B is a weight in any
+// floating or block format (TN: F32 alone). Views may be strided; columns of block
+// formats are whole blocks.
 //
 // Every element of C is one chain of fused multiply-adds over k = 0, 1, 2, ...,
 // begun at zero, or at C's old value when Accumulate is set: neither the number of
@@ -30,6 +31,21 @@ type MatMulArgs struct {
 	// a BF16 operand B implies it. Accumulation is in float32 always.
 	BF16 bool
 }
+
+// Products with F16, E4M3 and block formats: B's elements are widened to F32 exactly
+// as package num decodes them (E4M3: times its factor, rounded once) and A stays F32,
+// so the result is that of the widened B, bit for bit. NN is the gradient to the input.
+//
+// NT with a block format B whose Activations are ActInt8 is the exception. With groups
+// g of 16 or 32 consecutive k (num.BlockType.Group), codes q and factors d, m such that
+// an element of B is d*q + m (see num.BlockType.Unpack) and codes a with factors s of
+// A's row (per 32 elements: s = amax/127, a = round to nearest even of x/s):
+//
+//	C[i,j] = chain over g of fma(s_g*d_g, float32(sum a*q), acc), and where the type
+//	has minima, fma(s_g*m_g, float32(sum a), acc) right after it.
+//
+// The sums are exact integers, so every way of computing them gives the same bits; one
+// row gives the same as many.
 
 // GroupedMatMulArgs describes one product per expert over rows sorted by expert:
 // rows Offsets[e] to Offsets[e+1] belong to expert e of E.
@@ -49,6 +65,10 @@ type GroupedMatMulArgs struct {
 	AIndex, BIndex Tensor // I32 [1, R], optional
 	Accumulate     bool   // NN and NT
 	BF16           bool
+	// Bs, where present (NN and NT), are the experts' matrices one by one, of one
+	// format and shape, where they do not lie one after another in memory; B is the
+	// zero Tensor then.
+	Bs []Tensor
 }
 
 // HeadMatMulArgs describes one product per head on column slices of C and A:
@@ -69,7 +89,8 @@ type HeadMatMulArgs struct {
 
 // RopeArgs rotates, in place, Dim columns of every head: head h's columns begin at
 // h*HeadStride + Offset. Adjacent pairs (2i, 2i+1) are rotated by the angle of Pos
-// (interleaved form, DeepSeek's). Table is F32 [positions, Dim]: Dim/2 cosines,
+// (interleaved form, DeepSeek's), or with Halves the pairs (i, i+Dim/2) (Llama's and
+// Qwen's in Hugging Face's checkpoints). Table is F32 [positions, Dim]: Dim/2 cosines,
 // then Dim/2 sines. Inverse rotates back, which is the gradient.
 type RopeArgs struct {
 	X                 Tensor // F32 [T, ...]
@@ -78,6 +99,7 @@ type RopeArgs struct {
 	Heads, HeadStride int
 	Offset, Dim       int
 	Inverse           bool
+	Halves            bool
 }
 
 // MLAArgs describes causal attention in MLA's expanded form over Batch sequences of
@@ -94,6 +116,9 @@ type MLAArgs struct {
 	Nope, Rope, V        int
 	Scale                float32
 	Q, KV, KR, O, LSE    Tensor
+	// Picks, where present (I32 [B*T, K]), are the only keys a row sees: places within
+	// its sequence, ascending, -1 where there are fewer (V3.2's sparse attention).
+	Picks Tensor
 }
 
 // MLAGrads are the gradients of MLAArgs: DO is given; DQ, DKV and DKR are written
@@ -116,18 +141,62 @@ type LatentArgs struct {
 	Start               int
 	Scale               float32
 	Q, Cache, O         Tensor
+	Picks               Tensor // I32 [M, K], optional: as in MLAArgs
 }
 
-// RouteArgs describes DeepSeek-V3's router (noaux_tc): s = sigmoid(logits); s+bias
+// AttentionArgs describes causal grouped-query attention (arXiv 2305.13245) for new
+// rows of several sequences side by side, without materialising scores: head h meets
+// key head h / (Heads/KVHeads). Keys are taken in blocks of KeyBlock from the start of
+// their sequence, so a row's result depends neither on what is beside it nor on how its
+// sequence was cut into calls.
+type AttentionArgs struct {
+	Heads, KVHeads, Dim int
+	Scale               float32
+	Q                   Tensor // F32 [T, Heads*Dim], roped
+	O                   Tensor // F32 [T, Heads*Dim]
+	LSE                 Tensor // F32 [T, Heads], optional: log-sum-exp of the scaled scores, for the backward
+	Seqs                []AttentionSeq
+}
+
+// AttentionSeq is one sequence's share: rows [Row, Row+Rows) of Q and O stand at
+// positions Start, Start+1, ... and see keys and values 0 to their own position.
+type AttentionSeq struct {
+	Row, Rows, Start int
+	K, V             Tensor // F32 [at least Start+Rows, KVHeads*Dim], roped
+}
+
+// AttentionGrads are the gradients of AttentionArgs whose sequences all start at 0: DO
+// is given; DQ, and per sequence DK and DV (as K and V, Rows rows), are written.
+type AttentionGrads struct {
+	DO, DQ Tensor
+	DK, DV []Tensor
+}
+
+// IndexArgs describes V3.2's lightning indexer (DeepSeek-V3.2 report, section 2.1) for
+// M new rows of one sequence: row i at position Start+i scores key t <= Start+i with
+// sum over heads h of W[i,h] * relu(Q[i,h] . K[t]) and picks the TopK best, of equal
+// ones the earlier. Picks are ascending places, -1 where fewer are visible.
+type IndexArgs struct {
+	Heads, Dim, TopK, Start int
+	Q                       Tensor // F32 [M, Heads*Dim], roped, any factor multiplied in W
+	W                       Tensor // F32 [M, Heads]
+	K                       Tensor // F32 [at least Start+M, Dim]
+	Picks                   Tensor // I32 [M, TopK]
+}
+
+// RouteArgs describes DeepSeek's routers. V3's (noaux_tc): s = sigmoid(logits); s+bias
 // selects (a group's score is the sum of its best two; other groups are masked with
 // -inf); the weights are the unbiased s of the chosen, divided by their sum when
-// Normalize is set, times Scale. Chosen experts are listed in ascending order.
+// Normalize is set, times Scale. Chosen experts are listed in ascending order. V2's:
+// with Softmax s = softmax(logits), with GroupMax a group's score is its best expert's;
+// Bias is the zero Tensor.
 type RouteArgs struct {
 	TopK, Groups, TopGroups int
 	Normalize               bool
+	Softmax, GroupMax       bool
 	Scale                   float32
 	Logits                  Tensor // F32 [T, E]
-	Bias                    Tensor // F32 [1, E]
+	Bias                    Tensor // F32 [1, E], optional
 
 	// Results.
 	Scores  Tensor // F32 [T, E]: sigmoid(logits)
@@ -160,7 +229,7 @@ type RouteBackwardArgs struct {
 // row to pass over: its LogP and Entropy are 0.
 type LogProbArgs struct {
 	H       Tensor // F32 [T, D]
-	W       Tensor // F32 or BF16 [V, D]
+	W       Tensor // any floating or block format [V, D]; F32 activations
 	Targets Tensor // I32 [1, T]
 	LogP    Tensor // F32 [1, T]
 	Entropy Tensor // F32 [1, T], optional
@@ -223,7 +292,8 @@ type Backend interface {
 	// SumSquares is the sum of squares in float64, in an order of its own.
 	SumSquares(t Tensor) float64
 
-	// Embed is out[t] = table[ids[t]]; out F32 [T,D], table F32 or BF16, ids I32 [1,T].
+	// Embed is out[t] = table[ids[t]]; out F32 [T,D], table in any floating or block
+	// format, ids I32 [1,T].
 	Embed(out, table, ids Tensor)
 	// EmbedBackward is dtable[ids[t]] += dout[t], in the order of t.
 	EmbedBackward(dtable, dout, ids Tensor)

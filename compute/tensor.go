@@ -9,38 +9,6 @@ import (
 	"unsafe"
 )
 
-// DType is the number format of a tensor's elements.
-type DType uint8
-
-// The formats that operations know. F32 holds activations, gradients and master
-// weights; BF16 holds working copies of weights; I32 holds ids and routes.
-const (
-	F32 DType = iota
-	BF16
-	I32
-)
-
-// Size is the width of one element in bytes.
-func (d DType) Size() int {
-	if d == BF16 {
-		return 2
-	}
-	return 4
-}
-
-// String names the format as safetensors does.
-func (d DType) String() string {
-	switch d {
-	case F32:
-		return "F32"
-	case BF16:
-		return "BF16"
-	case I32:
-		return "I32"
-	}
-	return fmt.Sprintf("DType(%d)", uint8(d))
-}
-
 // Tensor is a two-dimensional view of a device's memory: Rows x Cols elements,
 // rows Stride elements apart. It is a small value: pass it by value, slice it with
 // Rows and Cols. It does not own memory; the Arena that made it does. The zero
@@ -52,6 +20,9 @@ type Tensor struct {
 	ptr                unsafe.Pointer
 	rows, cols, stride int
 	dtype              DType
+	act                Activations
+	row0, col0         int32   // E4M3: place of the first element in what scales covers
+	scales             *Scales // E4M3
 }
 
 // NewTensor wraps memory that a backend owns. ptr must stay valid, and outside
@@ -114,19 +85,22 @@ func (t Tensor) Rows(from, to int) Tensor {
 		panic(fmt.Sprintf("compute: rows [%d:%d) of a tensor with %d rows", from, to, t.rows))
 	}
 	if from < to {
-		t.ptr = unsafe.Add(t.ptr, from*t.stride*t.dtype.Size())
+		t.ptr = unsafe.Add(t.ptr, from*t.dtype.RowBytes(t.stride))
+		t.row0 += int32(from)
 	}
 	t.rows = to - from
 	return t
 }
 
-// Cols is the view of columns [from, to); its stride is t's.
+// Cols is the view of columns [from, to); its stride is t's. Columns of block formats
+// are cut between blocks alone.
 func (t Tensor) Cols(from, to int) Tensor {
 	if from < 0 || to < from || to > t.cols {
 		panic(fmt.Sprintf("compute: columns [%d:%d) of a tensor with %d columns", from, to, t.cols))
 	}
 	if from < to {
-		t.ptr = unsafe.Add(t.ptr, from*t.dtype.Size())
+		t.ptr = unsafe.Add(t.ptr, t.dtype.RowBytes(from))
+		t.col0 += int32(from)
 	}
 	t.cols = to - from
 	return t
@@ -134,7 +108,7 @@ func (t Tensor) Cols(from, to int) Tensor {
 
 // Reshape gives a contiguous tensor another shape with the same number of elements.
 func (t Tensor) Reshape(rows, cols int) Tensor {
-	if !t.Contiguous() || rows*cols != t.rows*t.cols {
+	if !t.Contiguous() || rows*cols != t.rows*t.cols || t.scales != nil {
 		panic(fmt.Sprintf("compute: cannot reshape %v to %dx%d", t, rows, cols))
 	}
 	t.rows, t.cols, t.stride = rows, cols, cols
