@@ -199,7 +199,7 @@ type RouteArgs struct {
 	Bias                    Tensor // F32 [1, E], optional
 
 	// Results.
-	Scores  Tensor // F32 [T, E]: sigmoid(logits)
+	Scores  Tensor // F32 [T, E]: sigmoid or softmax of the logits
 	Experts Tensor // I32 [T, K], ascending
 	Weights Tensor // F32 [T, K]
 	// The plan of dispatch: row r of expert order holds token Token[r]; the rows of
@@ -310,6 +310,14 @@ type Backend interface {
 	// RMSNormBackwardWeight is dw += sum_t dy * x * rstd, in the order of t.
 	RMSNormBackwardWeight(dw, dy, x, rstd Tensor)
 
+	// LayerNorm is y = (x - mean) / sqrt(variance + eps) * w + b per row. x, y F32
+	// [T,D], y may be x; w, b F32 [1,D].
+	LayerNorm(y, x, w, b Tensor, eps float32)
+	// AddRow is dst[t] += row: a bias. dst F32 [T,D], row F32 [1,D].
+	AddRow(dst, row Tensor)
+	// SumRows is drow += sum over t of dy[t], in the order of t: a bias's gradient.
+	SumRows(drow, dy Tensor)
+
 	Rope(a RopeArgs)
 
 	// SwiGLU is y = silu(gate) * up * rowScale; rowScale F32 [1,T], optional.
@@ -321,6 +329,9 @@ type Backend interface {
 	MLAForward(a MLAArgs)
 	MLABackward(a MLAArgs, g MLAGrads)
 	LatentAttention(a LatentArgs)
+	Attention(a AttentionArgs)
+	AttentionBackward(a AttentionArgs, g AttentionGrads)
+	Index(a IndexArgs)
 
 	Route(a RouteArgs)
 	RouteBackward(a RouteBackwardArgs)

@@ -109,8 +109,8 @@ func (a RopeArgs) Check() {
 func (a MLAArgs) Check() {
 	n, h := a.Batch*a.SeqLen, a.Heads
 	if !(is(a.Q, F32, n, h*(a.Nope+a.Rope)) && is(a.KV, F32, n, h*(a.Nope+a.V)) && is(a.KR, F32, n, a.Rope) &&
-		is(a.O, F32, n, h*a.V) && is(a.LSE, F32, n, h)) {
-		mismatch("MLA", fmt.Sprintf("%d rows, %d heads of %d+%d (v %d) do not fit", n, h, a.Nope, a.Rope, a.V), a.Q, a.KV, a.KR, a.O, a.LSE)
+		is(a.O, F32, n, h*a.V) && is(a.LSE, F32, n, h) && (a.Picks.IsZero() || is(a.Picks, I32, n, a.Picks.cols))) {
+		mismatch("MLA", fmt.Sprintf("%d rows, %d heads of %d+%d (v %d) do not fit", n, h, a.Nope, a.Rope, a.V), a.Q, a.KV, a.KR, a.O, a.LSE, a.Picks)
 	}
 }
 
@@ -126,8 +126,9 @@ func (g MLAGrads) Check(a MLAArgs) {
 func (a LatentArgs) Check() {
 	m := a.Q.rows
 	if !(is(a.Q, F32, m, a.Heads*(a.Latent+a.Rope)) && is(a.O, F32, m, a.Heads*a.Latent) &&
-		a.Cache.dtype == F32 && a.Cache.cols == a.Latent+a.Rope && a.Start >= 0 && a.Cache.rows >= a.Start+m) {
-		mismatch("LatentAttention", fmt.Sprintf("%d heads of %d+%d from position %d do not fit", a.Heads, a.Latent, a.Rope, a.Start), a.Q, a.Cache, a.O)
+		a.Cache.dtype == F32 && a.Cache.cols == a.Latent+a.Rope && a.Start >= 0 && a.Cache.rows >= a.Start+m &&
+		(a.Picks.IsZero() || is(a.Picks, I32, m, a.Picks.cols))) {
+		mismatch("LatentAttention", fmt.Sprintf("%d heads of %d+%d from position %d do not fit", a.Heads, a.Latent, a.Rope, a.Start), a.Q, a.Cache, a.O, a.Picks)
 	}
 }
 
@@ -138,7 +139,7 @@ func (a RouteArgs) Check() {
 	if !(k >= 1 && k <= e && e%g == 0 && (g == 1 || a.TopGroups >= 1 && a.TopGroups <= g)) {
 		mismatch("Route", fmt.Sprintf("cannot choose %d experts from %d of %d groups", k, a.TopGroups, g), a.Logits)
 	}
-	if !(is(a.Logits, F32, t, e) && is(a.Bias, F32, 1, e) && is(a.Scores, F32, t, e) && is(a.Experts, I32, t, k) &&
+	if !(is(a.Logits, F32, t, e) && (a.Bias.IsZero() || is(a.Bias, F32, 1, e)) && is(a.Scores, F32, t, e) && is(a.Experts, I32, t, k) &&
 		is(a.Weights, F32, t, k) && is(a.Offsets, I32, 1, e+1) && is(a.Token, I32, 1, t*k) && is(a.Slot, I32, t, k) &&
 		is(a.RowW, F32, 1, t*k)) {
 		mismatch("Route", fmt.Sprintf("%d tokens, %d experts, top %d do not fit", t, e, k), a.Logits, a.Bias, a.Scores, a.Experts, a.Weights, a.Offsets, a.Token, a.Slot, a.RowW)

@@ -1,6 +1,9 @@
 package compute
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // KeyBlock is the number of keys that attention takes at a time, counted from the
 // start of the sequence. Softmax is carried from block to block (Dao et al., 2022),
@@ -77,16 +80,17 @@ func (*Reference) MLAForward(a MLAArgs) {
 	a.Check()
 	var buf [KeyBlock]float32
 	for row := range a.Batch * a.SeqLen {
-		first := row - row%a.SeqLen
+		place := row % a.SeqLen
+		first, keys := row-place, seen("MLA", a.Picks, row, place+1)
 		for h := range a.Heads {
 			q := a.query(row, h)
 			r := newRunning(a.O.RowF32(row)[h*a.V : (h+1)*a.V])
-			for from := first; from <= row; from += KeyBlock {
-				scores := buf[:min(KeyBlock, row+1-from)]
-				for j := range scores {
-					scores[j] = a.score(q, from+j, h)
+			for block := range slices.Chunk(keys, KeyBlock) {
+				scores := buf[:len(block)]
+				for j, key := range block {
+					scores[j] = a.score(q, first+int(key), h)
 				}
-				r.block(scores, func(j int) []float32 { _, v := a.keyValue(from+j, h); return v })
+				r.block(scores, func(j int) []float32 { _, v := a.keyValue(first+int(block[j]), h); return v })
 			}
 			a.LSE.RowF32(row)[h] = r.finish()
 		}
@@ -109,7 +113,8 @@ func (*Reference) MLABackward(a MLAArgs, g MLAGrads) {
 				o, do := a.O.RowF32(row)[h*a.V:(h+1)*a.V], g.DO.RowF32(row)[h*a.V:(h+1)*a.V]
 				delta, lse := dotLanes(o, do), a.LSE.RowF32(row)[h]
 				q, dq := a.query(row, h), grads.query(row, h)
-				for key := first; key <= row; key++ {
+				for _, place := range seen("MLA", a.Picks, row, row-first+1) {
+					key := first + int(place)
 					k, v := a.keyValue(key, h)
 					dk, dv := grads.keyValue(key, h)
 					p := exp(a.score(q, key, h) - lse)
@@ -131,15 +136,16 @@ func (*Reference) LatentAttention(a LatentArgs) {
 	d := a.Latent + a.Rope
 	var buf [KeyBlock]float32
 	for i := range a.Q.rows {
+		keys := seen("LatentAttention", a.Picks, i, a.Start+i+1)
 		for h := range a.Heads {
 			q := a.Q.RowF32(i)[h*d : (h+1)*d]
 			r := newRunning(a.O.RowF32(i)[h*a.Latent : (h+1)*a.Latent])
-			for from := 0; from <= a.Start+i; from += KeyBlock {
-				scores := buf[:min(KeyBlock, a.Start+i+1-from)]
-				for j := range scores {
-					scores[j] = dot(0, q, a.Cache.RowF32(from+j)) * a.Scale
+			for block := range slices.Chunk(keys, KeyBlock) {
+				scores := buf[:len(block)]
+				for j, key := range block {
+					scores[j] = dot(0, q, a.Cache.RowF32(int(key))) * a.Scale
 				}
-				r.block(scores, func(j int) []float32 { return a.Cache.RowF32(from + j)[:a.Latent] })
+				r.block(scores, func(j int) []float32 { return a.Cache.RowF32(int(block[j]))[:a.Latent] })
 			}
 			r.finish()
 		}

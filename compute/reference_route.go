@@ -1,8 +1,12 @@
 package compute
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
-// Route chooses experts and plans the dispatch; see RouteArgs (DeepSeek-V3, 2.1.2).
+// Route chooses experts and plans the dispatch; see RouteArgs (DeepSeek-V3, 2.1.2;
+// DeepSeek-V2, 2.2.1).
 // Of equal scores the lower expert or group wins.
 func (*Reference) Route(a RouteArgs) {
 	a.Check()
@@ -11,15 +15,37 @@ func (*Reference) Route(a RouteArgs) {
 	taken := make([]bool, e)
 	for i := range t {
 		s := a.Scores.RowF32(i)
-		for j, l := range a.Logits.RowF32(i) {
-			s[j] = sigmoid(l)
-			choice[j] = s[j] + a.Bias.RowF32(0)[j]
+		a.scores(s, a.Logits.RowF32(i))
+		copy(choice, s)
+		if !a.Bias.IsZero() {
+			for j, b := range a.Bias.RowF32(0) {
+				choice[j] += b
+			}
 		}
 		a.maskGroups(choice)
 		best(choice, a.TopK, taken)
 		a.weigh(i, taken)
 	}
 	a.dispatch()
+}
+
+// scores is what the router makes of a token's logits.
+func (a RouteArgs) scores(s, logits []float32) {
+	largest := slices.Max(logits)
+	for j, l := range logits {
+		if a.Softmax {
+			s[j] = exp(l - largest)
+		} else {
+			s[j] = sigmoid(l)
+		}
+	}
+	if !a.Softmax {
+		return
+	}
+	sum := sumLanes(s)
+	for j := range s {
+		s[j] /= sum
+	}
 }
 
 // best marks the k largest values.
@@ -42,11 +68,14 @@ func (a RouteArgs) maskGroups(choice []float32) {
 		return
 	}
 	per := len(choice) / a.Groups
-	score := make([]float32, a.Groups)
+	score, counted := make([]float32, a.Groups), min(2, per)
+	if a.GroupMax {
+		counted = 1
+	}
 	taken := make([]bool, max(per, a.Groups))
 	for g := range score {
 		group := choice[g*per : (g+1)*per]
-		best(group, min(2, per), taken[:per])
+		best(group, counted, taken[:per])
 		for j, v := range group {
 			if taken[j] {
 				score[g] += v
@@ -123,8 +152,20 @@ func (*Reference) RouteBackward(a RouteBackwardArgs) {
 		if a.AuxAlpha != 0 {
 			a.balanceGrads(ds, balance, s)
 		}
-		d := a.DLogits.RowF32(i)
-		for j := range d {
+		a.logitGrads(a.DLogits.RowF32(i), ds, s)
+	}
+}
+
+// logitGrads goes from the scores' gradient to the logits'.
+func (a RouteBackwardArgs) logitGrads(d, ds, s []float32) {
+	mean := float32(0)
+	if a.Softmax {
+		mean = dotLanes(ds, s)
+	}
+	for j := range d {
+		if a.Softmax {
+			d[j] = s[j] * (ds[j] - mean)
+		} else {
 			d[j] = ds[j] * (s[j] * (1 - s[j]))
 		}
 	}

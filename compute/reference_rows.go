@@ -92,27 +92,6 @@ func (*Reference) RMSNormBackwardWeight(dw, dy, x, rstd Tensor) {
 	}
 }
 
-// Rope rotates adjacent pairs; see RopeArgs.
-func (*Reference) Rope(a RopeArgs) {
-	a.Check()
-	half := a.Dim / 2
-	for t := range a.X.rows {
-		angles := a.Table.RowF32(id("Rope", a.Pos.RowI32(0)[t], a.Table))
-		for h := range a.Heads {
-			x := a.X.RowF32(t)[h*a.HeadStride+a.Offset:][:a.Dim]
-			for i := range half {
-				c, s := angles[i], angles[half+i]
-				if a.Inverse {
-					s = -s
-				}
-				even, odd := x[2*i], x[2*i+1]
-				x[2*i] = fma(even, c, -(odd * s))
-				x[2*i+1] = fma(odd, c, even*s)
-			}
-		}
-	}
-}
-
 func sigmoid(x float32) float32 { return 1 / (1 + exp(-x)) }
 
 // SwiGLU is y = silu(gate) * up * rowScale (Shazeer, 2020).

@@ -76,7 +76,7 @@ func packed(d int) int { return 16 * ((d + 7) &^ 7) }
 // MLAForward is causal attention in the expanded form; see compute.MLAArgs.
 func (b *Backend) MLAForward(a compute.MLAArgs) {
 	a.Check()
-	if !b.k.vector {
+	if !b.k.vector || !a.Picks.IsZero() {
 		b.sequences(a, func(a compute.MLAArgs, _, _ int) { b.Reference.MLAForward(a) })
 		return
 	}
@@ -100,6 +100,9 @@ func (b *Backend) sequences(a compute.MLAArgs, f func(a compute.MLAArgs, from, t
 		p, from, to := a, c*a.SeqLen, (c+1)*a.SeqLen
 		p.Batch, p.Q, p.KV, p.KR = 1, a.Q.Rows(from, to), a.KV.Rows(from, to), a.KR.Rows(from, to)
 		p.O, p.LSE = a.O.Rows(from, to), a.LSE.Rows(from, to)
+		if !a.Picks.IsZero() {
+			p.Picks = a.Picks.Rows(from, to)
+		}
 		f(p, from, to)
 	})
 }

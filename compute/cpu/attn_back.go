@@ -12,7 +12,7 @@ import (
 func (b *Backend) MLABackward(a compute.MLAArgs, g compute.MLAGrads) {
 	a.Check()
 	g.Check(a)
-	if !b.k.vector {
+	if !b.k.vector || !a.Picks.IsZero() {
 		b.sequences(a, func(a compute.MLAArgs, from, to int) {
 			b.Reference.MLABackward(a, compute.MLAGrads{DO: g.DO.Rows(from, to), DQ: g.DQ.Rows(from, to),
 				DKV: g.DKV.Rows(from, to), DKR: g.DKR.Rows(from, to)})

@@ -31,10 +31,13 @@ func (b *Backend) LatentAttention(a compute.LatentArgs) {
 	if m == 0 {
 		return
 	}
-	if !b.k.vector {
+	if !b.k.vector || !a.Picks.IsZero() {
 		b.rowChunks(m, a.Heads*(a.Start+m)*a.Latent/16, func(from, to int) {
 			p := a
 			p.Start, p.Q, p.O = a.Start+from, a.Q.Rows(from, to), a.O.Rows(from, to)
+			if !a.Picks.IsZero() {
+				p.Picks = a.Picks.Rows(from, to)
+			}
 			b.Reference.LatentAttention(p)
 		})
 		return

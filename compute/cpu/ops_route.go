@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 	mathbits "math/bits"
+	"slices"
 	"unsafe"
 
 	"sonde/compute"
@@ -46,16 +47,21 @@ func newRouter(w *worker, a compute.RouteArgs) router {
 	e, g := a.Logits.NumCols(), max(a.Groups, 1)
 	words := unsafe.Slice((*uint64)(unsafe.Pointer(scratch(w, 2*e))), e)
 	marks := unsafe.Slice((*uint64)(unsafe.Pointer(scratch(w, 2*(e+63)/64+2))), (e+63)/64)
-	return router{RouteArgs: a, bias: a.Bias.RowF32(0), choice: slice(scratch(w, e), e), groups: slice(scratch(w, g), g),
+	var bias []float32
+	if !a.Bias.IsZero() {
+		bias = a.Bias.RowF32(0)
+	}
+	return router{RouteArgs: a, bias: bias, choice: slice(scratch(w, e), e), groups: slice(scratch(w, g), g),
 		keys: words, taken: marks}
 }
 
 // token writes the scores, experts and weights of token i.
 func (r *router) token(k *kernels, i int) {
 	s := r.Scores.RowF32(i)
-	k.sigmoid(&s[0], rowPtr(r.Logits, i), len(s))
-	for j, v := range s {
-		r.choice[j] = v + r.bias[j]
+	r.scores(k, s, r.Logits.RowF32(i))
+	copy(r.choice, s)
+	for j, b := range r.bias {
+		r.choice[j] += b
 	}
 	if r.Groups > 1 {
 		r.maskGroups()
@@ -76,6 +82,23 @@ func (r *router) token(k *kernels, i int) {
 			w[j] /= sum + routeEps
 		}
 		w[j] *= r.Scale
+	}
+}
+
+// scores is what the router makes of a token's logits.
+func (r *router) scores(k *kernels, s, logits []float32) {
+	if !r.Softmax {
+		k.sigmoid(&s[0], &logits[0], len(s))
+		return
+	}
+	copy(s, logits)
+	k.expMinus(&s[0], len(s), slices.Max(s))
+	sum := float32(0)
+	for _, v := range s {
+		sum += v
+	}
+	for j := range s {
+		s[j] /= sum
 	}
 }
 
@@ -106,11 +129,15 @@ func (r *router) takeBest(v []float32, k int) {
 }
 
 // maskGroups sets the experts outside the best groups to -inf; a group's score is
-// the sum of its best two.
+// the sum of its best two, or its best.
 func (r *router) maskGroups() {
 	per := len(r.choice) / r.Groups
 	for g := range r.groups {
-		r.groups[g] = bestTwo(r.choice[g*per : (g+1)*per])
+		if group := r.choice[g*per : (g+1)*per]; r.GroupMax {
+			r.groups[g] = slices.Max(group)
+		} else {
+			r.groups[g] = bestTwo(group)
+		}
 	}
 	r.takeBest(r.groups, r.TopGroups)
 	for g := range r.groups {
@@ -207,7 +234,7 @@ func (g *routeGradients) loads(first int) {
 	}
 }
 
-// token writes the gradient of token i: first ds, then times the sigmoid's slope.
+// token writes the gradient of token i: first ds, then to the logits.
 func (g *routeGradients) token(i int) {
 	s, d := g.Scores.RowF32(i), g.DLogits.RowF32(i)
 	clear(d)
@@ -215,8 +242,23 @@ func (g *routeGradients) token(i int) {
 		g.balanceGrads(d, s)
 	}
 	g.weightGrads(d, s, i)
+	if g.Softmax {
+		softmaxGrads(d, s)
+		return
+	}
 	for j, v := range s {
 		d[j] *= v * (1 - v)
+	}
+}
+
+// softmaxGrads turns the gradient to the scores s into that to their logits.
+func softmaxGrads(d, s []float32) {
+	mean := float32(0)
+	for j, v := range s {
+		mean += d[j] * v
+	}
+	for j, v := range s {
+		d[j] = v * (d[j] - mean)
 	}
 }
 

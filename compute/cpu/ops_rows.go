@@ -56,25 +56,6 @@ func (b *Backend) EmbedBackward(dtable, dout, ids compute.Tensor) {
 	})
 }
 
-// Rope rotates adjacent pairs; see compute.RopeArgs.
-func (b *Backend) Rope(a compute.RopeArgs) {
-	a.Check()
-	pos := a.Pos.RowI32(0)
-	checkIDs("Rope", pos, a.Table)
-	b.rowChunks(a.X.NumRows(), a.Heads*a.Dim, func(from, to int) {
-		if !b.k.vector || a.Dim%8 != 0 {
-			p := a
-			p.X, p.Pos = a.X.Rows(from, to), a.Pos.Cols(from, to)
-			b.Reference.Rope(p)
-			return
-		}
-		for r := from; r < to; r++ {
-			cos := rowPtr(a.Table, int(pos[r]))
-			b.k.rope(at(rowPtr(a.X, r), a.Offset), 4*a.HeadStride, cos, at(cos, a.Dim/2), a.Heads, a.Dim, flag(a.Inverse))
-		}
-	})
-}
-
 // CombineRows is y[t] (+)= sum over j of rows[slot[t,j]], in the order of j.
 func (b *Backend) CombineRows(y, rows, slot compute.Tensor, accumulate bool) {
 	t, d, k := y.NumRows(), y.NumCols(), slot.NumCols()
