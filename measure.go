@@ -9,6 +9,7 @@ import (
 	"sonde/compute"
 	"sonde/compute/cpu"
 	"sonde/engine"
+	"sonde/model"
 	"sonde/model/deepseek"
 )
 
@@ -124,7 +125,7 @@ func MeasureTraining(ctx context.Context, be compute.Backend, preset string, seq
 	n := seqs * seqLen
 	s = TrainingSpeed{Name: preset, Params: cfg.TotalParams(), Active: cfg.ActiveParams(), SeqLen: seqLen, BatchTokens: n,
 		TokensPerSec: float64(n) / best.Seconds(), StepSeconds: best.Seconds()}
-	s.Utilisation = 3 * cfg.FlopsPerToken(seqLen, true) * s.TokensPerSec / (peak * 1e9)
+	s.Utilisation = 3 * (cfg.FlopsPerToken(seqLen, true) + cfg.MTPFlopsPerToken(seqLen)) * s.TokensPerSec / (peak * 1e9)
 	return s, nil
 }
 
@@ -134,7 +135,7 @@ type training struct {
 	ar, work      *compute.Arena
 	m             *deepseek.Model
 	grads, m1, m2 *deepseek.Model
-	batch         deepseek.Batch
+	batch         model.Batch
 }
 
 func newTraining(cfg *deepseek.Config, be compute.Backend, seqs, seqLen int) *training {
@@ -148,7 +149,7 @@ func newTraining(cfg *deepseek.Config, be compute.Backend, seqs, seqLen int) *tr
 		}
 	}
 	n := seqs * seqLen
-	t.batch = deepseek.Batch{Seqs: seqs, SeqLen: seqLen, Tokens: make([]int32, n)}
+	t.batch = model.Batch{Seqs: seqs, SeqLen: seqLen, Tokens: make([]int32, n)}
 	for i := range n {
 		t.batch.Tokens[i] = int32(uint32(i*i) * 2654435761 % uint32(cfg.VocabSize))
 	}
@@ -161,7 +162,7 @@ func newTraining(cfg *deepseek.Config, be compute.Backend, seqs, seqLen int) *tr
 // step is one whole step, the n-th.
 func (t *training) step(n int) {
 	t.work.Reset()
-	res := t.m.LossAndGrad(t.work, t.batch, t.grads, deepseek.StepOptions{MTPLambda: 0.3, AuxAlpha: 1e-4, Scale: 1})
+	res := t.m.LossAndGrad(t.work, t.batch, t.grads, model.StepOptions{MTPLambda: 0.3, AuxAlpha: 1e-4, Scale: 1})
 	g, m, v := t.grads.Blocks(), t.m1.Blocks(), t.m2.Blocks()
 	squares := 0.0
 	for _, b := range g {

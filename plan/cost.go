@@ -66,7 +66,7 @@ func (run Run) cost(c *deepseek.Config) Cost {
 		run.SeqLen = min(defaultSeqLen, c.MaxPositionEmbedding)
 	}
 	m := run.Machine
-	perToken := 3 * c.FlopsPerToken(run.SeqLen, false)
+	perToken := 3 * c.FlopsPerToken(run.SeqLen, true)
 	perSecond := m.TFLOPS * 1e12 / perToken
 	hours := run.Tokens / perSecond / 3600
 	k := Cost{Tokens: run.Tokens, SeqLen: run.SeqLen, Devices: run.Devices, Machine: m, FLOPs: perToken * run.Tokens, DeviceHours: hours,

@@ -149,8 +149,8 @@ func kvOf(c *deepseek.Config) KV {
 }
 
 func flopsOf(c *deepseek.Config, seq int) FLOPs {
-	f := FLOPs{SeqLen: seq, Forward: c.FlopsPerToken(seq, false)}
+	f := FLOPs{SeqLen: seq, Forward: c.FlopsPerToken(seq, true)}
 	f.Training = 3 * f.Forward
-	f.MTPTraining = 3 * (c.FlopsPerToken(seq, true) - f.Forward)
+	f.MTPTraining = 3 * c.MTPFlopsPerToken(seq)
 	return f
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"sonde/compute"
+	"sonde/model"
 	"sonde/model/deepseek"
 )
 
@@ -85,7 +86,7 @@ func (e *evaluator) run(ctx context.Context, ar *compute.Arena, every int64) (he
 				return res, err
 			}
 		}
-		r := e.model.Loss(ar, deepseek.Batch{Seqs: e.seqs, SeqLen: e.seqLen, Tokens: e.ids, Targets: [][]int32{e.targets}}, deepseek.StepOptions{Scale: 1})
+		r := e.model.Loss(ar, model.Batch{Seqs: e.seqs, SeqLen: e.seqLen, Tokens: e.ids, Targets: [][]int32{e.targets}}, model.StepOptions{Scale: 1})
 		nats += r.Loss * float64(r.Tokens)
 		scored += r.Tokens
 		res.loads = addLoads(res.loads, r.Loads)

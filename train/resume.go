@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sonde/checkpoint"
+	"sonde/model"
 	"sonde/model/deepseek"
 	"sonde/nn"
 	"sonde/text"
@@ -171,7 +172,7 @@ type timings struct{ pass, update, look float64 }
 // drawn anew and the moments cleared.
 func (r *run) measure(ctx context.Context) (timings, error) {
 	r.sched = newSchedule(r.o, maxSteps/2)
-	o := deepseek.StepOptions{MTPLambda: float32(*r.o.MTPLambda), AuxAlpha: float32(*r.o.Alpha), Scale: 1, Recompute: r.o.Recompute}
+	o := model.StepOptions{MTPLambda: float32(*r.o.MTPLambda), AuxAlpha: float32(*r.o.Alpha), Scale: 1, Recompute: r.o.Recompute}
 	var passes, updates, looks []float64
 	begun := time.Now()
 	for i := 0; i < 4 || (i < 12 && time.Since(begun) < 3*time.Second); i++ {
@@ -190,7 +191,7 @@ func (r *run) measure(ctx context.Context) (timings, error) {
 		r.w.update(1, 0, 0, 1)
 		updates = append(updates, time.Since(t).Seconds())
 		t = time.Now()
-		r.w.model.Loss(r.act, deepseek.Batch{Seqs: b.Seqs, SeqLen: b.SeqLen, Tokens: b.Tokens, Targets: b.Targets[:1]}, deepseek.StepOptions{Scale: 1})
+		r.w.model.Loss(r.act, model.Batch{Seqs: b.Seqs, SeqLen: b.SeqLen, Tokens: b.Tokens, Targets: b.Targets[:1]}, model.StepOptions{Scale: 1})
 		looks = append(looks, time.Since(t).Seconds())
 	}
 	r.w.init(*r.o.Seed)

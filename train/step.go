@@ -7,24 +7,24 @@ import (
 	"math"
 	"time"
 
-	"sonde/model/deepseek"
+	"sonde/model"
 )
 
 // batch lays out pass number pass of step.
-func (r *run) batch(step, pass int) (deepseek.Batch, error) {
+func (r *run) batch(step, pass int) (model.Batch, error) {
 	first := r.sched.sequences(step) + int64(pass)*int64(r.sched.microSeqs)
 	s := r.o.SeqLen
 	targets := make([][]int32, len(r.targets))
 	for i := range r.sched.microSeqs {
 		if err := r.train.read(r.window, r.sampler.start(first+int64(i))); err != nil {
-			return deepseek.Batch{}, err
+			return model.Batch{}, err
 		}
 		for d := range targets {
 			targets[d] = r.targets[d][i*s : (i+1)*s]
 		}
 		fillTargets(r.tokens[i*s:(i+1)*s], targets, r.window)
 	}
-	return deepseek.Batch{Seqs: r.sched.microSeqs, SeqLen: s, Tokens: r.tokens, Targets: r.targets}, nil
+	return model.Batch{Seqs: r.sched.microSeqs, SeqLen: s, Tokens: r.tokens, Targets: r.targets}, nil
 }
 
 // oneStep computes step r.step, logs it and counts it.
@@ -50,7 +50,11 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 	tokens := r.sched.tokens(r.step) - r.sched.tokens(r.step-1)
 	line.TokensPerS = float64(tokens) / took
 	if r.peak > 0 {
-		line.MFU = 3 * r.cfg.FlopsPerToken(r.o.SeqLen, *r.o.MTPLambda > 0) * line.TokensPerS / (1e9 * r.peak)
+		flops := r.cfg.FlopsPerToken(r.o.SeqLen, true)
+		if *r.o.MTPLambda > 0 {
+			flops += r.cfg.MTPFlopsPerToken(r.o.SeqLen)
+		}
+		line.MFU = 3 * flops * line.TokensPerS / (1e9 * r.peak)
 	}
 	if r.due(r.o.EvalEvery, evalTimes) && r.step < r.sched.steps {
 		res, err := r.eval.run(ctx, r.act, max(r.eval.passes()/evalShare, 1))
@@ -75,7 +79,7 @@ const evalTimes = 10
 // gradients runs the passes of the step.
 func (r *run) gradients(ctx context.Context) (*Line, [][]int64, error) {
 	passes := r.sched.micro(r.step)
-	o := deepseek.StepOptions{MTPLambda: float32(r.sched.mtpLambda(r.step)), AuxAlpha: float32(*r.o.Alpha),
+	o := model.StepOptions{MTPLambda: float32(r.sched.mtpLambda(r.step)), AuxAlpha: float32(*r.o.Alpha),
 		Scale: 1 / float32(passes), Recompute: r.o.Recompute}
 	line := &Line{Step: r.step + 1, Tokens: r.sched.tokens(r.step + 1), LR: r.sched.rate(r.step)}
 	var loads [][]int64

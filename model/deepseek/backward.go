@@ -2,23 +2,24 @@ package deepseek
 
 import (
 	"sonde/compute"
+	"sonde/model"
 	"sonde/nn"
 )
 
 // LossAndGrad runs forward and backward over one micro-batch and adds the gradients
 // of Scale*(loss + MTPLambda*mean MTP loss + balance loss) to grads, a Twin of m.
 // Records live in ar, which is returned to where it stood.
-func (m *Model) LossAndGrad(ar *compute.Arena, b Batch, grads *Model, o StepOptions) StepResult {
+func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads *Model, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
 	p := m.newPass(ar, b, o)
 	return p.lossAndGrad(b, grads)
 }
 
-func (p *pass) lossAndGrad(b Batch, g *Model) StepResult {
+func (p *pass) lossAndGrad(b model.Batch, g *Model) model.StepResult {
 	p.forward()
 	m, d := p.m, p.m.cfg.HiddenSize
-	res := StepResult{Loads: p.loads()}
+	res := model.StepResult{Loads: p.loads()}
 	dhn := p.ar.F32(p.t, d)
 	res.Loss, res.Tokens = p.vocab(p.hn, b.Targets[0], p.ids[1], dhn, g.Head, p.o.Scale)
 	res.MTPLoss = p.backwardMTP(b, g, dhn)
@@ -36,7 +37,7 @@ func (p *pass) lossAndGrad(b Batch, g *Model) StepResult {
 // vocab runs head and cross-entropy for rows h: it writes dh, adds to the head's
 // gradient and returns the mean loss and the number of targets.
 func (p *pass) vocab(h compute.Tensor, target []int32, ids, dh, dhead compute.Tensor, scale float32) (float64, int) {
-	n := countTargets(target)
+	n := model.CountTargets(target)
 	coef := make([]float32, p.t)
 	for i, t := range target {
 		if t >= 0 {
@@ -51,17 +52,6 @@ func (p *pass) vocab(h compute.Tensor, target []int32, ids, dh, dhead compute.Te
 	return p.meanLoss(logp, n), n
 }
 
-// countTargets is the number of rows that have a target.
-func countTargets(target []int32) int {
-	n := 0
-	for _, t := range target {
-		if t >= 0 {
-			n++
-		}
-	}
-	return n
-}
-
 func (p *pass) meanLoss(logp compute.Tensor, n int) float64 {
 	v := make([]float32, p.t)
 	p.m.be.DownloadF32(v, logp)
@@ -74,7 +64,7 @@ func (p *pass) meanLoss(logp compute.Tensor, n int) float64 {
 
 // backwardMTP goes back through the MTP modules, adds their gradient to dhn and
 // returns their mean loss.
-func (p *pass) backwardMTP(b Batch, g *Model, dhn compute.Tensor) float64 {
+func (p *pass) backwardMTP(b model.Batch, g *Model, dhn compute.Tensor) float64 {
 	m, d := p.m, p.m.cfg.HiddenSize
 	if len(p.mtp) == 0 {
 		return 0
@@ -156,12 +146,12 @@ func (p *pass) backwardLayerWeight(l, g *Layer, rec *layerRecord) {
 }
 
 // Loss is LossAndGrad without gradients.
-func (m *Model) Loss(ar *compute.Arena, b Batch, o StepOptions) StepResult {
+func (m *Model) Loss(ar *compute.Arena, b model.Batch, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
 	p := m.newPass(ar, b, o)
 	p.forward()
-	res := StepResult{Loads: p.loads()}
+	res := model.StepResult{Loads: p.loads()}
 	res.Loss, res.Tokens = p.lossOnly(p.hn, b.Targets[0], p.ids[1])
 	for i := range p.mtp {
 		l, _ := p.lossOnly(p.mtp[i].hn, b.Targets[i+1], p.ids[i+2])
@@ -171,7 +161,7 @@ func (m *Model) Loss(ar *compute.Arena, b Batch, o StepOptions) StepResult {
 }
 
 func (p *pass) lossOnly(h compute.Tensor, target []int32, ids compute.Tensor) (float64, int) {
-	n := countTargets(target)
+	n := model.CountTargets(target)
 	return p.meanLoss(p.logProb(h, ids), n), n
 }
 
@@ -186,7 +176,7 @@ func (p *pass) logProb(h, ids compute.Tensor) compute.Tensor {
 func (m *Model) LogProbs(ar *compute.Arena, seqs int, tokens, targets []int32) []float32 {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, Batch{Seqs: seqs, SeqLen: len(tokens) / seqs, Tokens: tokens, Targets: [][]int32{targets}}, StepOptions{})
+	p := m.newPass(ar, model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs, Tokens: tokens, Targets: [][]int32{targets}}, model.StepOptions{})
 	p.forward()
 	out := make([]float32, len(tokens))
 	m.be.DownloadF32(out, p.logProb(p.hn, p.ids[1]))

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sonde/compute/cpu"
+	"sonde/model"
 )
 
 // BenchmarkTrainStep times forward and backward of the presets, reporting tokens/s
@@ -40,7 +41,7 @@ func benchStep(b *testing.B, preset string, seqs, n int) {
 		ids[i] = int32(rng.IntN(cfg.VocabSize))
 	}
 	batch := shiftedBatch(ids, seqs, n, 1)
-	o := StepOptions{MTPLambda: 0.3, AuxAlpha: 1e-4, Scale: 1}
+	o := model.StepOptions{MTPLambda: 0.3, AuxAlpha: 1e-4, Scale: 1}
 	m.LossAndGrad(work, batch, g, o)
 	b.ResetTimer()
 	for b.Loop() {
@@ -48,6 +49,6 @@ func benchStep(b *testing.B, preset string, seqs, n int) {
 	}
 	tokens := float64(b.N * len(ids))
 	b.ReportMetric(tokens/b.Elapsed().Seconds(), "tokens/s")
-	b.ReportMetric(3*cfg.FlopsPerToken(n, true)*tokens/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+	b.ReportMetric(3*(cfg.FlopsPerToken(n, true)+cfg.MTPFlopsPerToken(n))*tokens/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 	b.ReportMetric(float64(work.Bytes()>>20), "MiB")
 }

@@ -58,13 +58,41 @@ func (c *Config) mtpActive() int64 {
 }
 
 // FlopsPerToken is the floating-point operations of a forward pass for one token of
-// a sequence of seqLen, causal attention counted as its average, MTP included where
-// mtp is set. Training costs three times as much.
-func (c *Config) FlopsPerToken(seqLen int, mtp bool) float64 {
-	layers, n := c.NumHiddenLayers, c.ActiveParams()
-	if mtp {
-		layers, n = layers+c.NumNextnPredict, n+c.mtpActive()
+// a sequence of seqLen, averaged over its places, MTP left out. causal counts the
+// keys that a token sees; otherwise every token meets all keys. Training costs three
+// times as much.
+func (c *Config) FlopsPerToken(seqLen int, causal bool) float64 {
+	keys := float64(seqLen)
+	if causal {
+		keys = float64(seqLen+1) / 2
 	}
-	attn := float64(c.NumAttentionHeads) * float64(c.QKNopeHeadDim+c.QKRopeHeadDim+c.VHeadDim) * float64(seqLen+1)
-	return 2*float64(n) + float64(layers)*attn
+	return 2*float64(c.ActiveParams()) + float64(c.NumHiddenLayers)*c.attnFlops(keys)
 }
+
+// MTPFlopsPerToken is what the MTP modules add to FlopsPerToken (causal).
+func (c *Config) MTPFlopsPerToken(seqLen int) float64 {
+	return 2*float64(c.mtpActive()) + float64(c.NumNextnPredict)*c.attnFlops(float64(seqLen+1)/2)
+}
+
+// attnFlops is one layer's scores and values of a token that meets so many keys.
+func (c *Config) attnFlops(keys float64) float64 {
+	return 2 * float64(c.NumAttentionHeads) * float64(c.QKNopeHeadDim+c.QKRopeHeadDim+c.VHeadDim) * keys
+}
+
+// KVBytesPerToken is what a token takes of a sequence's cache, all layers together:
+// latents and roped keys, in float32.
+func (c *Config) KVBytesPerToken() int64 {
+	return 4 * int64(c.NumHiddenLayers) * int64(c.mla().Latent())
+}
+
+// Vocab is the number of logits.
+func (c *Config) Vocab() int { return c.VocabSize }
+
+// Context is the most tokens of a sequence.
+func (c *Config) Context() int { return c.MaxPositionEmbedding }
+
+// Layers is the number of decoder layers, MTP's not counted.
+func (c *Config) Layers() int { return c.NumHiddenLayers }
+
+// Hidden is the width of the residual stream.
+func (c *Config) Hidden() int { return c.HiddenSize }

@@ -5,40 +5,9 @@ import (
 	"slices"
 
 	"sonde/compute"
+	"sonde/model"
 	"sonde/nn"
 )
-
-// Batch is Seqs sequences of SeqLen tokens, one after the other.
-type Batch struct {
-	Seqs, SeqLen int
-	Tokens       []int32 // [Seqs*SeqLen]
-	// Targets[d][i] is the token d+1 places after Tokens[i], -1 where there is
-	// none; one list for the main model and one for each MTP module.
-	Targets [][]int32
-}
-
-// StepOptions says how losses enter the gradients.
-type StepOptions struct {
-	MTPLambda float32 // weight of the MTP losses' mean; 0 leaves the modules out
-	AuxAlpha  float32 // weight of the sequence-wise balance loss
-	Scale     float32 // 1/number of micro-batches
-	Recompute bool    // keep only the layers' inputs and run each layer again in the backward
-}
-
-// StepResult is what a pass found.
-type StepResult struct {
-	Loss, MTPLoss float64   // mean nats per target
-	Tokens        int       // targets of the main loss
-	Loads         [][]int32 // per MoE layer, MTP's last: tokens that chose each expert
-}
-
-// Tap is shown what crosses a model, for goldens and reports. Its tensors are valid
-// during the call alone.
-type Tap interface {
-	Hidden(layer int, x compute.Tensor)        // 0 = embedding, i = after layer i-1; the last is after the final norm
-	Route(name string, r compute.RouteArgs)    // name as in the checkpoint, "model.layers.1.mlp.gate"
-	Logits(module int, h, head compute.Tensor) // 0 = main, i = MTP module i-1: the rows that meet the head
-}
 
 // layerRecord is what a decoder layer's backward needs.
 type layerRecord struct {
@@ -56,7 +25,7 @@ type layerRecord struct {
 type pass struct {
 	m     *Model
 	ar    *compute.Arena
-	o     StepOptions
+	o     model.StepOptions
 	seqs  int
 	t     int // rows
 	pos   compute.Tensor
@@ -67,7 +36,7 @@ type pass struct {
 	norm  nn.NormRecord
 	hn    compute.Tensor // after the final norm
 	mtp   []mtpRecord
-	tap   Tap
+	tap   model.Tap
 }
 
 type mtpRecord struct {
@@ -80,7 +49,7 @@ type mtpRecord struct {
 	hn           compute.Tensor
 }
 
-func (m *Model) newPass(ar *compute.Arena, b Batch, o StepOptions) *pass {
+func (m *Model) newPass(ar *compute.Arena, b model.Batch, o model.StepOptions) *pass {
 	t := b.Seqs * b.SeqLen
 	if len(b.Tokens) != t || b.SeqLen > m.cfg.MaxPositionEmbedding {
 		panic(fmt.Sprintf("deepseek: %d tokens for %d sequences of %d (at most %d)", len(b.Tokens), b.Seqs, b.SeqLen, m.cfg.MaxPositionEmbedding))

@@ -12,6 +12,7 @@ import (
 	"sonde/compute"
 	"sonde/compute/cpu"
 	"sonde/internal/golden"
+	"sonde/model"
 	"sonde/nn"
 )
 
@@ -68,12 +69,13 @@ func runGoldens(t *testing.T, cases []golden.Case) {
 }
 
 type goldenCase struct {
+	model.NoTap
 	t     *testing.T
 	name  string
 	m     *Model
 	ar    *compute.Arena
 	want  map[string]golden.Tensor
-	b     Batch
+	b     model.Batch
 	worst map[string]float64
 }
 
@@ -95,8 +97,8 @@ func newGoldenCase(t *testing.T, c golden.Case, config []byte, be compute.Backen
 }
 
 // shiftedBatch makes the batch whose targets are the tokens of the same rows.
-func shiftedBatch(ids []int32, seqs, n, depth int) Batch {
-	b := Batch{Seqs: seqs, SeqLen: n, Tokens: ids}
+func shiftedBatch(ids []int32, seqs, n, depth int) model.Batch {
+	b := model.Batch{Seqs: seqs, SeqLen: n, Tokens: ids}
 	for d := 1; d <= depth+1; d++ {
 		target := make([]int32, len(ids))
 		for i := range ids {
@@ -238,7 +240,7 @@ func (g *goldenCase) run() {
 
 func (g *goldenCase) forwardAndGradients() {
 	grads := g.m.Twin(g.ar)
-	p := g.m.newPass(g.ar, g.b, StepOptions{MTPLambda: 0.3, Scale: 1})
+	p := g.m.newPass(g.ar, g.b, model.StepOptions{MTPLambda: 0.3, Scale: 1})
 	p.tap = g
 	res := p.lossAndGrad(g.b, grads)
 	g.compare("loss", "loss", []float32{float32(res.Loss)}, 1e-5)
@@ -248,7 +250,7 @@ func (g *goldenCase) forwardAndGradients() {
 			g.compare("grad."+q.Name, "gradients", g.download(q.T), 1e-3)
 		}
 	}
-	plain := g.m.Loss(g.ar, g.b, StepOptions{MTPLambda: 0.3})
+	plain := g.m.Loss(g.ar, g.b, model.StepOptions{MTPLambda: 0.3})
 	if plain.Loss != res.Loss || plain.MTPLoss != res.MTPLoss {
 		g.t.Errorf("losses without gradients %v, %v differ from %v, %v", plain.Loss, plain.MTPLoss, res.Loss, res.MTPLoss)
 	}
@@ -322,7 +324,7 @@ func (g *goldenCase) bfloat16() {
 	for i, p := range m.Params() {
 		g.m.be.Copy(p.T, g.m.Params()[i].T)
 	}
-	p := m.newPass(g.ar, g.b, StepOptions{})
+	p := m.newPass(g.ar, g.b, model.StepOptions{})
 	p.forward()
 	out := g.ar.F32(p.t, v)
 	nn.Linear(m.be, out, p.hn, m.Head, false)

@@ -8,6 +8,7 @@ import (
 
 	"sonde/compute"
 	"sonde/compute/cpu"
+	"sonde/model"
 )
 
 // toy is a config small enough for the reference, with everything that V3 has.
@@ -18,12 +19,12 @@ func toy() *Config {
 		MaxPositionEmbedding: 64, InitializerRange: 0.2, RMSNormEps: 1e-6, RopeTheta: 10000, EOSTokenID: 1}
 }
 
-func toyModel(t *testing.T, cfg *Config) (*Model, *compute.Arena, Batch) {
+func toyModel(t *testing.T, cfg *Config) (*Model, *compute.Arena, model.Batch) {
 	t.Helper()
 	return toyModelOn(t, compute.NewReference(), cfg)
 }
 
-func toyModelOn(t *testing.T, be compute.Backend, cfg *Config) (*Model, *compute.Arena, Batch) {
+func toyModelOn(t *testing.T, be compute.Backend, cfg *Config) (*Model, *compute.Arena, model.Batch) {
 	t.Helper()
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
@@ -53,7 +54,7 @@ func TestThreadsSameBits(t *testing.T) {
 		defer be.Close()
 		m, ar, b := toyModelOn(t, be, toy())
 		g := m.Twin(ar)
-		r := m.LossAndGrad(ar, b, g, StepOptions{MTPLambda: 0.3, AuxAlpha: 0.01, Scale: 1})
+		r := m.LossAndGrad(ar, b, g, model.StepOptions{MTPLambda: 0.3, AuxAlpha: 0.01, Scale: 1})
 		losses, grads = append(losses, [2]float64{r.Loss, r.MTPLoss}), append(grads, flatten(g))
 		s := m.NewState(12)
 		defer s.Close()
@@ -84,7 +85,7 @@ func flatten(m *Model) []float32 {
 // the backward changes nothing.
 func TestRecomputeSameBits(t *testing.T) {
 	m, ar, b := toyModel(t, toy())
-	o := StepOptions{MTPLambda: 0.3, AuxAlpha: 0.01, Scale: 1}
+	o := model.StepOptions{MTPLambda: 0.3, AuxAlpha: 0.01, Scale: 1}
 	kept, again := m.Twin(ar), m.Twin(ar)
 	r1 := m.LossAndGrad(ar, b, kept, o)
 	o.Recompute = true
@@ -105,7 +106,7 @@ func TestModelGradientAlongItself(t *testing.T) {
 	cfg.NGroup, cfg.TopKGroup, cfg.NumExpertsPerTok = 1, 1, cfg.NRoutedExperts
 	m, ar, b := toyModel(t, cfg)
 	g := m.Twin(ar)
-	o := StepOptions{MTPLambda: 0.5, Scale: 1}
+	o := model.StepOptions{MTPLambda: 0.5, Scale: 1}
 	m.LossAndGrad(ar, b, g, o)
 	norm := 0.0
 	for _, p := range g.Blocks() {
