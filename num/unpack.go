@@ -106,6 +106,30 @@ func (b BlockType) unpack(t *block, src []byte) {
 		t.q5k((*[176]byte)(src))
 	case Q6_K:
 		t.q6k((*[210]byte)(src))
+	case IQ1_S:
+		t.iq1s((*[50]byte)(src))
+	case IQ1_M:
+		t.iq1m((*[56]byte)(src))
+	case IQ2_XXS:
+		t.iq2xxs((*[66]byte)(src))
+	case IQ2_XS:
+		t.iq2xs((*[74]byte)(src))
+	case IQ2_S:
+		t.iq2s((*[82]byte)(src))
+	case IQ3_XXS:
+		t.iq3xxs((*[98]byte)(src))
+	case IQ3_S:
+		t.iq3s((*[110]byte)(src))
+	case IQ4_NL:
+		t.iq4nl((*[18]byte)(src))
+	case IQ4_XS:
+		t.iq4xs((*[136]byte)(src))
+	case TQ1_0:
+		t.tq10((*[54]byte)(src))
+	case TQ2_0:
+		t.tq20((*[66]byte)(src))
+	case MXFP4:
+		t.mxfp4((*[17]byte)(src))
 	}
 }
 
