@@ -9,37 +9,44 @@ import (
 	"os"
 )
 
-// File is an open safetensors file whose header has been read and checked.
+// File is an open file of weights whose header has been read and checked.
 //
-// Tensors are read with ReadAt through a small buffer, not through a memory mapping.
-// A mapping saves nothing here, because weights are copied into a device's arena in
-// any case; and when somebody cuts the file short, touching a mapping kills the
-// process, or at best faults in whichever worker happened to convert the bytes, where
-// no caller can recover. A read simply fails, on every system alike.
+// Its tensors are there in two ways. Read copies through a small buffer; a file that
+// somebody cuts short gives an error. Bytes is the file's own memory, mapped, for
+// weights that run as they are: what touches it does so inside Guard, which turns the
+// fault of a file cut short into that file's error.
 type File struct {
 	path     string
 	f        io.ReaderAt
 	close    func() error
+	size     int64
 	data     int64 // where the tensors' data begins
 	tensors  []Info
 	metadata map[string]string
+	mem      *mapping // nil until Bytes is asked for
 }
 
 // OpenFile opens one safetensors file. Anything wrong with its header is a
 // *FormatError.
 func OpenFile(path string) (*File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() { // opening a pipe would wait for a writer
-		return nil, &FormatError{Path: path, Problem: "is not a regular file", Try: "name a .safetensors file"}
-	}
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	return newFile(path, f)
+}
+
+// openRegular opens what is a file and nothing else: opening a pipe would wait for a
+// writer.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &FormatError{Path: path, Problem: "is not a regular file", Try: "name a .safetensors or .gguf file"}
+	}
+	return os.Open(path)
 }
 
 // newFile takes f over; it is closed when the header is refused.
@@ -78,7 +85,7 @@ func readFile(path string, r io.ReaderAt, size int64) (*File, error) {
 	if _, err := r.ReadAt(raw, 8); err != nil && n > 0 {
 		return nil, readError(path, "", err)
 	}
-	file := &File{path: path, f: r, data: 8 + int64(n)}
+	file := &File{path: path, f: r, size: size, data: 8 + int64(n)}
 	var err error
 	file.tensors, file.metadata, err = parseHeader(raw, size-file.data)
 	if err != nil {
@@ -116,12 +123,31 @@ func (f *File) Read(x Info, off int64, dst []byte) error {
 	return nil
 }
 
-// Close closes the file.
-func (f *File) Close() error {
-	if f.close == nil {
-		return nil
+// Bytes is x in the file's own memory, mapped on first use; it is valid until Close and
+// is touched inside Guard alone.
+func (f *File) Bytes(x Info) ([]byte, error) {
+	if f.mem == nil {
+		m, err := newMapping(f)
+		if err != nil {
+			return nil, readError(f.path, "", fmt.Errorf("mapping it into memory: %w", err))
+		}
+		f.mem = m
 	}
-	return f.close()
+	at := f.data + x.begin // verified against the size when the header was read
+	return f.mem.bytes[at : at+x.Bytes : at+x.Bytes], nil
+}
+
+// Close closes the file and gives its memory back.
+func (f *File) Close() error {
+	var err error
+	if f.mem != nil {
+		err = f.mem.close()
+		f.mem = nil
+	}
+	if f.close == nil {
+		return err
+	}
+	return errors.Join(err, f.close())
 }
 
 func readError(path, tensor string, err error) error {

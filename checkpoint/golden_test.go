@@ -55,7 +55,7 @@ func goldenFolder(t *testing.T, c golden.Case) {
 	}
 }
 
-func loadModel(t *testing.T, f *Folder) *deepseek.Model {
+func loadModel(t *testing.T, f *Source) *deepseek.Model {
 	cfg, _, err := deepseek.ParseConfig(f.Config)
 	must(t, err)
 	be := compute.NewReference()

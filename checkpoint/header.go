@@ -21,12 +21,15 @@ const (
 
 const damaged = "the file is damaged, or not a safetensors file: fetch or save it again"
 
-// Info is one tensor of a safetensors file.
+// Info is one tensor of a file.
 type Info struct {
-	Name  string
+	Name  string // Hugging Face's, whatever the file's kind
 	DType DType
 	Shape []int
 	Bytes int64
+	// Heads, where not 0, says that the rows are those of so many heads in the order of
+	// GGUF's llama architecture, in which rotated pairs are adjacent.
+	Heads int
 
 	begin int64 // from the start of the file's data
 }

@@ -323,7 +323,7 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 	must(t, SaveState(run, 1, State{Backend: m.be}))
 	for path, want := range map[string]string{
 		filepath.Join(dir, "nowhere"): "no such file",
-		file:                          "is not a folder",
+		file:                          "neither a folder",
 		empty:                         "has no config.json",
 		noWeights:                     "has neither model.safetensors nor",
 		run:                           "go on training",

@@ -50,13 +50,13 @@ func readBlock(path string, config []byte) ([2]int, error) {
 
 const tryLoad = "the config must be the one the weights were saved with"
 
-// Load fills params from the folder's weights, converting F64, F32, F16, BF16 and
+// Load fills params from the model's weights, converting F64, F32, F16, BF16 and
 // block-scaled FP8 to each parameter's own format (to nearest, ties to even). Names
 // and shapes must agree exactly; where they do not, a *LoadError lists every
 // difference and no parameter is touched. When reading fails half-way the parameters'
 // contents are undefined.
-func (f *Folder) Load(params []nn.Param, be compute.Backend) error {
-	return f.weights.load(params, be, false)
+func (s *Source) Load(params []nn.Param, be compute.Backend) error {
+	return s.weights.load(params, be, false)
 }
 
 // load is Load; exact also demands the parameter's own format, so that a training

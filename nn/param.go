@@ -39,18 +39,35 @@ type Param struct {
 //	buffer  not trained
 //	shared  another name of a weight held elsewhere
 //	experts=Field  rows split evenly among the experts counted by that int field;
-//	        the name holds %d for the expert
+//	        the name holds %d for the expert; a field X of experts may have a field
+//	        XParts []compute.Tensor beside it that holds their matrices one by one where
+//	        they do not lie one after another: X is zero then
+//	plain   F32 or BF16 in memory, see Slot
 //
 // Fields that are structs, pointers to structs or slices of them are walked with
 // their tag as a prefix; a nil pointer or a zero tensor is absent. With merge set,
-// experts are listed as one tensor.
+// experts are listed as one tensor, unless they are in parts.
 func Walk(v any, prefix string, merge bool, visit func(p Param, field *compute.Tensor, fp32 bool)) {
-	walk(reflect.ValueOf(v).Elem(), prefix, merge, visit)
+	walk(reflect.ValueOf(v).Elem(), prefix, func(l leaf) {
+		if merge && l.whole() {
+			visit(l.Param, l.Field, l.FP32)
+			return
+		}
+		l.each(func(s Slot) { visit(s.Param, s.Field, s.FP32) })
+	})
+}
+
+// Slots lists the weights of the layer that v points to as places to fill, in Walk's
+// order, experts one by one. Its tag options are Walk's.
+func Slots(v any, prefix string) []Slot {
+	var out []Slot
+	walk(reflect.ValueOf(v).Elem(), prefix, func(l leaf) { l.each(func(s Slot) { out = append(out, s) }) })
+	return out
 }
 
 var tensorType = reflect.TypeFor[compute.Tensor]()
 
-func walk(v reflect.Value, prefix string, merge bool, visit func(Param, *compute.Tensor, bool)) {
+func walk(v reflect.Value, prefix string, visit func(leaf)) {
 	t := v.Type()
 	for i := range t.NumField() {
 		tag, ok := t.Field(i).Tag.Lookup("weight")
@@ -61,14 +78,16 @@ func walk(v reflect.Value, prefix string, merge bool, visit func(Param, *compute
 		name, opts, _ := strings.Cut(tag, ",")
 		switch {
 		case f.Type() == tensorType:
-			leaf(v, f, prefix+name, opts, merge, visit)
+			if l := newLeaf(v, i, prefix+name, opts); l.whole() || l.parted() {
+				visit(l)
+			}
 		case f.Kind() == reflect.Slice:
 			for j := range f.Len() {
-				walk(deref(f.Index(j)), prefix+fmt.Sprintf(name, j)+".", merge, visit)
+				walk(deref(f.Index(j)), prefix+fmt.Sprintf(name, j)+".", visit)
 			}
 		case f.Kind() == reflect.Pointer && f.IsNil():
 		default:
-			walk(deref(f), join(prefix, name), merge, visit)
+			walk(deref(f), join(prefix, name), visit)
 		}
 	}
 }
@@ -87,38 +106,59 @@ func deref(v reflect.Value) reflect.Value {
 	return v
 }
 
-func leaf(parent, f reflect.Value, name, opts string, merge bool, visit func(Param, *compute.Tensor, bool)) {
-	field := f.Addr().Interface().(*compute.Tensor)
+// leaf is a field of weights: Slot with the whole field as its Param, whose name
+// holds %d where it is of experts.
+type leaf struct{ Slot }
+
+func newLeaf(parent reflect.Value, i int, name, opts string) leaf {
+	field := parent.Field(i).Addr().Interface().(*compute.Tensor)
 	t := *field
-	if t.IsZero() {
-		return
-	}
-	p := Param{Name: name, T: t, Shape: []int{t.NumRows(), t.NumCols()}, Decay: true}
-	fp32, experts := false, 1
+	l := leaf{Slot{Field: field, Experts: 1, Param: Param{Name: name, T: t, Shape: []int{t.NumRows(), t.NumCols()}, Decay: true}}}
 	for _, o := range strings.Split(opts, ",") {
-		switch {
-		case o == "norm":
-			p.Decay, p.Shape, fp32 = false, []int{t.NumCols()}, true
-		case o == "fp32":
-			fp32 = true
-		case o == "buffer":
-			p.Decay, p.Buffer = false, true
-		case o == "shared":
-			p.Shared = true
-		case strings.HasPrefix(o, "experts="):
-			experts = int(parent.FieldByName(strings.TrimPrefix(o, "experts=")).Int())
+		key, value, _ := strings.Cut(o, "=")
+		switch key {
+		case "norm":
+			l.Decay, l.Shape, l.Plain, l.FP32 = false, []int{t.NumCols()}, true, true
+		case "fp32":
+			l.Plain, l.FP32 = true, true
+		case "plain":
+			l.Plain = true
+		case "buffer":
+			l.Decay, l.Buffer = false, true
+		case "shared":
+			l.Shared = true
+		case "experts":
+			l.Experts = int(parent.FieldByName(value).Int())
+			if parts := parent.FieldByName(parent.Type().Field(i).Name + "Parts"); parts.IsValid() {
+				l.Parts = parts.Addr().Interface().(*[]compute.Tensor)
+			}
 		}
 	}
-	if !strings.Contains(name, "%d") || merge {
-		visit(p, field, fp32)
+	return l
+}
+
+// whole reports whether the field holds its weight in one piece.
+func (l leaf) whole() bool { return !l.T.IsZero() }
+
+// parted reports whether the experts are held one by one.
+func (l leaf) parted() bool { return l.Parts != nil && len(*l.Parts) > 0 }
+
+// each visits the field as one slot, or as one for each of its experts.
+func (l leaf) each(visit func(Slot)) {
+	if !strings.Contains(l.Name, "%d") {
+		visit(l.Slot)
 		return
 	}
-	rows := t.NumRows() / experts
-	for e := range experts {
-		q := p
-		q.Name = fmt.Sprintf(name, e)
-		q.T = t.Rows(e*rows, (e+1)*rows)
-		q.Shape = []int{rows, t.NumCols()}
-		visit(q, field, fp32)
+	rows := l.T.NumRows() / l.Experts
+	for e := range l.Experts {
+		s := l.Slot
+		s.Name, s.Expert = fmt.Sprintf(l.Name, e), e
+		if l.whole() {
+			s.T = l.T.Rows(e*rows, (e+1)*rows)
+		} else {
+			s.T = (*l.Parts)[e]
+		}
+		s.Shape = []int{s.T.NumRows(), s.T.NumCols()}
+		visit(s)
 	}
 }

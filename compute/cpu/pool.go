@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -142,6 +143,9 @@ func (p *pool) finish(helpers []*worker) {
 
 // serve is a helper's life.
 func (p *pool) serve(w *worker) {
+	// Weights may lie in mapped files. The memory of one that is cut short faults: that
+	// is a panic for the caller of run, who knows about files, not the process's end.
+	debug.SetPanicOnFault(true)
 	for {
 		switch w.await() {
 		case ended:
