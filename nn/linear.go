@@ -8,14 +8,33 @@ func Linear(be compute.Backend, y, x, w compute.Tensor, accumulate bool) {
 	be.MatMul(compute.MatMulArgs{Form: compute.NT, C: y, A: x, B: w, Accumulate: accumulate})
 }
 
+// LinearBias is Linear plus bias [1, out], which may be absent.
+func LinearBias(be compute.Backend, y, x, w, bias compute.Tensor, accumulate bool) {
+	Linear(be, y, x, w, accumulate)
+	if !bias.IsZero() {
+		be.AddRow(y, bias)
+	}
+}
+
 // LinearBackwardInput is dx = dy W; dy [T, out], dx [T, in].
 func LinearBackwardInput(be compute.Backend, dx, dy, w compute.Tensor, accumulate bool) {
 	be.MatMul(compute.MatMulArgs{Form: compute.NN, C: dx, A: dy, B: w, Accumulate: accumulate})
 }
 
 // LinearBackwardWeight is dw += dy^T x. w is the weight itself, whose format says
-// whether the operands are rounded to bfloat16.
+// whether the operands are rounded to bfloat16. An absent dw means that w is not
+// trained.
 func LinearBackwardWeight(be compute.Backend, dw, dy, x, w compute.Tensor) {
+	if dw.IsZero() {
+		return
+	}
 	be.MatMul(compute.MatMulArgs{Form: compute.TN, C: dw, A: dy, B: x, Accumulate: true,
 		BF16: w.DType() == compute.BF16})
+}
+
+// BiasBackward is dbias += sum over rows of dy, where dbias is present.
+func BiasBackward(be compute.Backend, dbias, dy compute.Tensor) {
+	if !dbias.IsZero() {
+		be.SumRows(dbias, dy)
+	}
 }

@@ -2,11 +2,14 @@ package nn
 
 import "sonde/compute"
 
-// MLP is the gated feed-forward: down(silu(gate(x)) * up(x)).
+// MLP is the gated feed-forward: down(silu(gate(x)) * up(x)). Biases are optional.
 type MLP struct {
-	Gate compute.Tensor `weight:"gate_proj.weight"` // [F, D]
-	Up   compute.Tensor `weight:"up_proj.weight"`   // [F, D]
-	Down compute.Tensor `weight:"down_proj.weight"` // [D, F]
+	Gate     compute.Tensor `weight:"gate_proj.weight"` // [F, D]
+	GateBias compute.Tensor `weight:"gate_proj.bias,norm"`
+	Up       compute.Tensor `weight:"up_proj.weight"` // [F, D]
+	UpBias   compute.Tensor `weight:"up_proj.bias,norm"`
+	Down     compute.Tensor `weight:"down_proj.weight"` // [D, F]
+	DownBias compute.Tensor `weight:"down_proj.bias,norm"`
 }
 
 // MLPRecord is what MLP's backward needs and leaves for its weight part.
@@ -19,10 +22,10 @@ type MLPRecord struct {
 func (m *MLP) Forward(be compute.Backend, ar *compute.Arena, y, x compute.Tensor, rec *MLPRecord) {
 	t, f := x.NumRows(), m.Gate.NumRows()
 	rec.X, rec.Gate, rec.Up, rec.Hidden = x, ar.F32(t, f), ar.F32(t, f), ar.F32(t, f)
-	Linear(be, rec.Gate, x, m.Gate, false)
-	Linear(be, rec.Up, x, m.Up, false)
+	LinearBias(be, rec.Gate, x, m.Gate, m.GateBias, false)
+	LinearBias(be, rec.Up, x, m.Up, m.UpBias, false)
 	be.SwiGLU(rec.Hidden, rec.Gate, rec.Up, compute.Tensor{})
-	Linear(be, y, rec.Hidden, m.Down, true)
+	LinearBias(be, y, rec.Hidden, m.Down, m.DownBias, true)
 }
 
 // BackwardInput is dx (+)= gradient of Forward to x.
@@ -37,9 +40,12 @@ func (m *MLP) BackwardInput(be compute.Backend, ar *compute.Arena, dx, dy comput
 	LinearBackwardInput(be, dx, rec.DUp, m.Up, true)
 }
 
-// BackwardWeight adds the gradients of the three matrices to g.
+// BackwardWeight adds the gradients of the weights to g; absent ones are passed over.
 func (m *MLP) BackwardWeight(be compute.Backend, g *MLP, rec *MLPRecord) {
 	LinearBackwardWeight(be, g.Down, rec.DY, rec.Hidden, m.Down)
 	LinearBackwardWeight(be, g.Gate, rec.DGate, rec.X, m.Gate)
 	LinearBackwardWeight(be, g.Up, rec.DUp, rec.X, m.Up)
+	BiasBackward(be, g.DownBias, rec.DY)
+	BiasBackward(be, g.GateBias, rec.DGate)
+	BiasBackward(be, g.UpBias, rec.DUp)
 }

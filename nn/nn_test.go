@@ -190,7 +190,7 @@ func TestMLPGradient(t *testing.T) {
 	m.Forward(b.be, b.ar, y, x, &rec)
 	f := func() mat { return mlp64(xm, mm[0], mm[1], mm[2]) }
 	b.checkForward("mlp", y, f())
-	g := MLP{b.zero(10, 6), b.zero(10, 6), b.zero(6, 10)}
+	g := MLP{Gate: b.zero(10, 6), Up: b.zero(10, 6), Down: b.zero(6, 10)}
 	m.BackwardInput(b.be, b.ar, dx, dy, &rec, false)
 	m.BackwardWeight(b.be, &g, &rec)
 	loss := func() float64 { return dot(f(), c) }
@@ -204,5 +204,5 @@ func (b *bench) mlp(d, f int) (*MLP, [3]mat) {
 	gate, g := b.random(f, d, 0.5)
 	up, u := b.random(f, d, 0.5)
 	down, w := b.random(d, f, 0.5)
-	return &MLP{gate, up, down}, [3]mat{g, u, w}
+	return &MLP{Gate: gate, Up: up, Down: down}, [3]mat{g, u, w}
 }

@@ -24,7 +24,10 @@ func NormBackwardInput(be compute.Backend, dx, dy, w compute.Tensor, rec *NormRe
 	be.RMSNormBackwardInput(dx, dy, rec.X, w, rec.RStd, accumulate)
 }
 
-// NormBackwardWeight is dw += sum over rows of dy * x * rstd.
+// NormBackwardWeight is dw += sum over rows of dy * x * rstd, where dw is present.
 func NormBackwardWeight(be compute.Backend, dw, dy compute.Tensor, rec *NormRecord) {
+	if dw.IsZero() {
+		return
+	}
 	be.RMSNormBackwardWeight(dw, dy, rec.X, rec.RStd)
 }

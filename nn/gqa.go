@@ -1,0 +1,151 @@
+package nn
+
+import "sonde/compute"
+
+// GQADims are the shapes of grouped-query attention (arXiv 2305.13245): Heads query
+// heads, KVHeads key and value heads, Dim columns each.
+type GQADims struct {
+	Heads, KVHeads, Dim int
+	Eps                 float32 // of the norms of queries and keys
+	Scale               float32 // of the scores
+	// Interleaved rotates adjacent pairs of columns; otherwise column i is paired with
+	// i + Dim/2.
+	Interleaved bool
+}
+
+// GQA holds the weights of grouped-query attention. Biases and the norms of each head's
+// queries and keys (Qwen3) are optional.
+type GQA struct {
+	Q     compute.Tensor `weight:"q_proj.weight"` // [H*Dim, D]
+	QBias compute.Tensor `weight:"q_proj.bias,norm"`
+	K     compute.Tensor `weight:"k_proj.weight"` // [KVHeads*Dim, D]
+	KBias compute.Tensor `weight:"k_proj.bias,norm"`
+	V     compute.Tensor `weight:"v_proj.weight"` // [KVHeads*Dim, D]
+	VBias compute.Tensor `weight:"v_proj.bias,norm"`
+	O     compute.Tensor `weight:"o_proj.weight"` // [D, H*Dim]
+	OBias compute.Tensor `weight:"o_proj.bias,norm"`
+	QNorm compute.Tensor `weight:"q_norm.weight,norm"` // [1, Dim]
+	KNorm compute.Tensor `weight:"k_norm.weight,norm"` // [1, Dim]
+}
+
+// GQARecord is what GQA's backward needs and leaves for its weight part.
+type GQARecord struct {
+	X            compute.Tensor // [T, D]
+	K, V         compute.Tensor // [T, KVHeads*Dim]: normed and roped keys, values
+	QNorm, KNorm NormRecord     // over [T*Heads, Dim] and [T*KVHeads, Dim]
+	Attn         compute.AttentionArgs
+
+	// DQ, DK and DV are the gradients at the projections, DQN and DKN those after the
+	// norms.
+	DY, DQ, DK, DV, DQN, DKN compute.Tensor
+}
+
+func (d GQADims) rope(x, pos, table compute.Tensor, heads int, inverse bool) compute.RopeArgs {
+	return compute.RopeArgs{X: x, Pos: pos, Table: table, Heads: heads, HeadStride: d.Dim, Dim: d.Dim,
+		Halves: !d.Interleaved, Inverse: inverse}
+}
+
+// project computes queries, keys and values from x: projection, norm, rope.
+func (m *GQA) project(be compute.Backend, ar *compute.Arena, d GQADims, x, pos, table compute.Tensor, rec *GQARecord) compute.Tensor {
+	rec.X = x
+	q := m.heads(be, ar, d, x, m.Q, m.QBias, m.QNorm, d.Heads, &rec.QNorm)
+	rec.K = m.heads(be, ar, d, x, m.K, m.KBias, m.KNorm, d.KVHeads, &rec.KNorm)
+	rec.V = ar.F32(x.NumRows(), d.KVHeads*d.Dim)
+	LinearBias(be, rec.V, x, m.V, m.VBias, false)
+	be.Rope(d.rope(q, pos, table, d.Heads, false))
+	be.Rope(d.rope(rec.K, pos, table, d.KVHeads, false))
+	return q
+}
+
+// heads is x w^T + bias [T, n*Dim], each head normed where norm is present.
+func (m *GQA) heads(be compute.Backend, ar *compute.Arena, d GQADims, x, w, bias, norm compute.Tensor, n int, rec *NormRecord) compute.Tensor {
+	y := ar.F32(x.NumRows(), n*d.Dim)
+	LinearBias(be, y, x, w, bias, false)
+	if norm.IsZero() {
+		return y
+	}
+	normed := ar.F32(x.NumRows(), n*d.Dim)
+	each := x.NumRows() * n
+	Norm(be, ar, normed.Reshape(each, d.Dim), y.Reshape(each, d.Dim), norm, d.Eps, rec)
+	return normed
+}
+
+// attend runs attention over seqs and is y += its output projected.
+func (m *GQA) attend(be compute.Backend, y compute.Tensor, rec *GQARecord) {
+	be.Attention(rec.Attn)
+	LinearBias(be, y, rec.Attn.O, m.O, m.OBias, true)
+}
+
+// Forward is y += attention(x), causal within each of seqs sequences of equal length;
+// x, y [T, D], pos [1, T] positions, table as compute.RopeArgs has it.
+func (m *GQA) Forward(be compute.Backend, ar *compute.Arena, d GQADims, seqs int, y, x, pos, table compute.Tensor, rec *GQARecord) {
+	q := m.project(be, ar, d, x, pos, table, rec)
+	t := x.NumRows()
+	rec.Attn = compute.AttentionArgs{Heads: d.Heads, KVHeads: d.KVHeads, Dim: d.Dim, Scale: d.Scale,
+		Q: q, O: ar.F32(t, d.Heads*d.Dim), LSE: ar.F32(t, d.Heads)}
+	n := t / seqs
+	for row := 0; row < t; row += n {
+		rec.Attn.Seqs = append(rec.Attn.Seqs, compute.AttentionSeq{Row: row, Rows: n, K: rec.K.Rows(row, row+n), V: rec.V.Rows(row, row+n)})
+	}
+	m.attend(be, y, rec)
+}
+
+// Extend is y += attention(x) for new rows of sequences with caches: each one's keys
+// and values are written to K and V [at least Start+Rows, KVHeads*Dim] from row Start
+// on, and its rows see all that is there. A row's result is Forward's, bit for bit. No
+// backward follows; rec holds what a tap may look at (X, Attn.O).
+func (m *GQA) Extend(be compute.Backend, ar *compute.Arena, d GQADims, y, x, pos, table compute.Tensor, seqs []compute.AttentionSeq, rec *GQARecord) {
+	q := m.project(be, ar, d, x, pos, table, rec)
+	for _, s := range seqs {
+		be.Copy(s.K.Rows(s.Start, s.Start+s.Rows), rec.K.Rows(s.Row, s.Row+s.Rows))
+		be.Copy(s.V.Rows(s.Start, s.Start+s.Rows), rec.V.Rows(s.Row, s.Row+s.Rows))
+	}
+	rec.Attn = compute.AttentionArgs{Heads: d.Heads, KVHeads: d.KVHeads, Dim: d.Dim, Scale: d.Scale,
+		Q: q, O: ar.F32(x.NumRows(), d.Heads*d.Dim), Seqs: seqs}
+	m.attend(be, y, rec)
+}
+
+// BackwardInput writes dx, the gradient of Forward to x.
+func (m *GQA) BackwardInput(be compute.Backend, ar *compute.Arena, d GQADims, dx, dy, pos, table compute.Tensor, rec *GQARecord) {
+	t := dy.NumRows()
+	do := ar.F32(t, d.Heads*d.Dim)
+	LinearBackwardInput(be, do, dy, m.O, false)
+	rec.DY, rec.DQN, rec.DKN, rec.DV = dy, ar.F32(t, d.Heads*d.Dim), ar.F32(t, d.KVHeads*d.Dim), ar.F32(t, d.KVHeads*d.Dim)
+	g := compute.AttentionGrads{DO: do, DQ: rec.DQN}
+	for _, s := range rec.Attn.Seqs {
+		g.DK, g.DV = append(g.DK, rec.DKN.Rows(s.Row, s.Row+s.Rows)), append(g.DV, rec.DV.Rows(s.Row, s.Row+s.Rows))
+	}
+	be.AttentionBackward(rec.Attn, g)
+	be.Rope(d.rope(rec.DQN, pos, table, d.Heads, true))
+	be.Rope(d.rope(rec.DKN, pos, table, d.KVHeads, true))
+	rec.DQ = headsBackward(be, ar, d, rec.DQN, m.QNorm, &rec.QNorm)
+	rec.DK = headsBackward(be, ar, d, rec.DKN, m.KNorm, &rec.KNorm)
+	LinearBackwardInput(be, dx, rec.DQ, m.Q, false)
+	LinearBackwardInput(be, dx, rec.DK, m.K, true)
+	LinearBackwardInput(be, dx, rec.DV, m.V, true)
+}
+
+// headsBackward goes back through the norm of each head, where there is one.
+func headsBackward(be compute.Backend, ar *compute.Arena, d GQADims, dn, norm compute.Tensor, rec *NormRecord) compute.Tensor {
+	if norm.IsZero() {
+		return dn
+	}
+	dy := ar.F32(dn.NumRows(), dn.NumCols())
+	each := dn.Len() / d.Dim
+	NormBackwardInput(be, dy.Reshape(each, d.Dim), dn.Reshape(each, d.Dim), norm, rec, false)
+	return dy
+}
+
+// BackwardWeight adds the gradients of the weights to g; absent ones are passed over.
+func (m *GQA) BackwardWeight(be compute.Backend, d GQADims, g *GQA, rec *GQARecord) {
+	LinearBackwardWeight(be, g.O, rec.DY, rec.Attn.O, m.O)
+	BiasBackward(be, g.OBias, rec.DY)
+	LinearBackwardWeight(be, g.V, rec.DV, rec.X, m.V)
+	BiasBackward(be, g.VBias, rec.DV)
+	LinearBackwardWeight(be, g.K, rec.DK, rec.X, m.K)
+	BiasBackward(be, g.KBias, rec.DK)
+	LinearBackwardWeight(be, g.Q, rec.DQ, rec.X, m.Q)
+	BiasBackward(be, g.QBias, rec.DQ)
+	NormBackwardWeight(be, g.QNorm, rec.DQN.Reshape(rec.DQN.Len()/d.Dim, d.Dim), &rec.QNorm)
+	NormBackwardWeight(be, g.KNorm, rec.DKN.Reshape(rec.DKN.Len()/d.Dim, d.Dim), &rec.KNorm)
+}
