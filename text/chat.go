@@ -3,19 +3,16 @@ package text
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 )
 
-// Message is one turn of a conversation.
-type Message struct {
-	Role    string `json:"role"` // "system", "user" or "assistant"
-	Content string `json:"content"`
-}
-
 // Segment is a part of a prompt: a control token that the template placed, or text.
-// Text from a message is never read as a control token, whatever it spells.
+// Text from a message is never read as a control token, whatever it spells. Tags such as
+// <think> are control where the vocabulary has them as tokens and text where it has not.
 type Segment struct {
 	Text    string
 	Control bool
@@ -25,7 +22,7 @@ type Segment struct {
 // is missing or not known; test with errors.Is.
 var ErrTemplate = errors.New("no usable chat template")
 
-const templateHint = "render with another one: --chat-template plain, or deepseek-v3"
+const templateHint = "choose one that is built in: --chat-template plain, deepseek-v3, qwen2.5, ..."
 
 // plainTemplate is the template of base models: the messages, joined by line breaks.
 // A reply continues the text as one more message.
@@ -37,12 +34,20 @@ const plainTemplate = "{{ bos_token }}{% for message in messages %}{{ message['c
 type template struct {
 	name   string
 	sha256 string
-	render func(c *TokenizerConfig, p *prompt, messages []Message, addGenerationPrompt bool)
+	render func(r *rendering)
 }
 
 var templates = []*template{
 	{"plain", hash(plainTemplate), renderPlain},
 	{"deepseek-v3", "3b8267e54b67df6500f231ffa969955cc9d26b3444a291ced4eb96ca7d3ca1ea", renderDeepSeekV3},
+	{"deepseek-v3.1", "d9f5f351b276cf9e81d009db08830db7d38e94927aecd09a7beb43e2aafee94e", renderDeepSeekV31},
+	{"deepseek-v3.2", "", renderDeepSeekV32}, // published as code: no template's text has this hash
+	{"deepseek-r1-distill-llama", "dd2675619a64a449cdcdd2b93e605a0a50764cee41e344f244752bc93643936c", renderR1DistillLlama},
+	{"deepseek-r1-distill-qwen", "bbe594884b44d740667ee65a70bc8d333a565eab3d63ea59f291ea73ada84ba6", renderR1DistillQwen},
+	{"qwen2.5", "cd8e9439f0570856fd70470bf8889ebd8b5d1107207f67a5efb46e342330527f", renderQwen25},
+	{"qwen3", "87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5", renderQwen3},
+	{"llama3.1", "e10ca381b1ccc5cf9db52e371f3b6651576caee0a630b452e2816b2d404d4b65", renderLlama31},
+	{"smollm2", "872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788", renderSmolLM2},
 }
 
 func hash(s string) string {
@@ -85,11 +90,26 @@ func (c *TokenizerConfig) find() (*template, error) {
 		configFile, len(c.ChatTemplate), sum[:12], clip(c.ChatTemplate), strings.Join(TemplateNames(), ", "), templateHint)
 }
 
-// RenderChat writes a conversation as the model's chat template does, and with
-// addGenerationPrompt what asks for the assistant's reply. Joined, the segments' texts
-// are what Hugging Face's apply_chat_template gives; encode them with
-// [Tokenizer.EncodeSegments].
-func RenderChat(c *TokenizerConfig, messages []Message, addGenerationPrompt bool) ([]Segment, error) {
+// RenderOptions say what a template is told beside the messages.
+type RenderOptions struct {
+	// AddGenerationPrompt adds what asks for the assistant's reply.
+	AddGenerationPrompt bool
+	// Tools are the functions that may be called, JSON objects in OpenAI's form; nil for
+	// none.
+	Tools []json.RawMessage
+	// Thinking switches thoughts on or off where the template has a switch; nil leaves
+	// the template's own default.
+	Thinking *bool
+	// Kwargs are further variables by the names that templates use, such as
+	// "date_string".
+	Kwargs map[string]any
+}
+
+// RenderChat writes a conversation as the model's chat template does. Joined, the
+// segments' texts are what Hugging Face's apply_chat_template gives; encode them with
+// [Tokenizer.EncodeSegments]. What the template refuses is an error that names the
+// message.
+func RenderChat(c *TokenizerConfig, messages []Message, o RenderOptions) ([]Segment, error) {
 	t, err := c.find()
 	if err != nil {
 		return nil, err
@@ -99,93 +119,58 @@ func RenderChat(c *TokenizerConfig, messages []Message, addGenerationPrompt bool
 	}
 	for i, m := range messages {
 		switch m.Role {
-		case "system", "user", "assistant":
+		case "system", "user", "assistant", "tool":
 		default:
-			return nil, fmt.Errorf("message %d: role %q: it must be system, user or assistant", i, clip(m.Role))
+			return nil, fmt.Errorf("message %d: role %q: it must be system, user, assistant or tool", i, clip(m.Role))
 		}
 	}
-	var p prompt
-	t.render(c, &p, messages, addGenerationPrompt)
-	return p, nil
+	r := &rendering{cfg: c, messages: messages, tools: o.Tools, ask: o.AddGenerationPrompt, kwargs: o.variables()}
+	t.render(r)
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.out, nil
 }
 
-// prompt is the segments of a rendering in progress.
-type prompt []Segment
-
-// control places a control token.
-func (p *prompt) control(token string) {
-	if token != "" {
-		*p = append(*p, Segment{token, true})
+// variables are the kwargs with the switch for thoughts under both of its names.
+func (o *RenderOptions) variables() map[string]any {
+	all := maps.Clone(o.Kwargs)
+	if o.Thinking == nil {
+		return all
 	}
-}
-
-// text adds text to the segment before it if that is text, too: a tokenizer may merge
-// across the two.
-func (p *prompt) text(s string) {
-	if s == "" {
-		return
+	if all == nil {
+		all = map[string]any{}
 	}
-	if n := len(*p); n > 0 && !(*p)[n-1].Control {
-		(*p)[n-1].Text += s
-		return
-	}
-	*p = append(*p, Segment{s, false})
-}
-
-func renderPlain(c *TokenizerConfig, p *prompt, messages []Message, addGenerationPrompt bool) {
-	p.control(c.BOS)
-	for i, m := range messages {
-		p.text(m.Content)
-		if i+1 < len(messages) || addGenerationPrompt {
-			p.text("\n")
+	for _, name := range []string{"thinking", "enable_thinking"} {
+		if _, set := all[name]; !set {
+			all[name] = *o.Thinking
 		}
 	}
-}
-
-// renderDeepSeekV3 puts the system messages first, then the turns; a reply ends with
-// the end-of-sentence token.
-func renderDeepSeekV3(c *TokenizerConfig, p *prompt, messages []Message, addGenerationPrompt bool) {
-	p.control(c.BOS)
-	systems := 0
-	for _, m := range messages {
-		if m.Role == "system" {
-			if systems > 0 {
-				p.text("\n\n")
-			}
-			p.text(m.Content)
-			systems++
-		}
-	}
-	for _, m := range messages {
-		switch m.Role {
-		case "user":
-			p.control(userToken)
-			p.text(m.Content)
-		case "assistant":
-			p.control(assistantToken)
-			p.text(m.Content)
-			p.control(eosToken)
-		}
-	}
-	if addGenerationPrompt {
-		p.control(assistantToken)
-	}
+	return all
 }
 
 // EncodeSegments turns a prompt into ids: control tokens into theirs, text as
 // [Tokenizer.Encode] does.
 func (t *Tokenizer) EncodeSegments(segments []Segment) ([]int32, error) {
 	var out []int32
+	run := "" // text that may merge with what follows
 	for _, s := range segments {
-		if !s.Control {
-			out = t.AppendEncode(out, s.Text)
-			continue
-		}
 		id, ok := t.addedID[s.Text]
-		if !ok {
+		switch {
+		case !s.Control:
+			run += s.Text
+		case ok:
+			out = append(t.AppendEncode(out, run), id)
+			run = ""
+		case softTag(s.Text):
+			run += s.Text
+		default:
 			return nil, fmt.Errorf("%w: it uses the control token %q, which %s does not have: %s", ErrTemplate, clip(s.Text), tokenizerFile, templateHint)
 		}
-		out = append(out, id)
 	}
-	return out, nil
+	return t.AppendEncode(out, run), nil
 }
+
+// softTag reports whether a control is a tag such as <think>, which some vocabularies
+// spell in text.
+func softTag(s string) bool { return s == dsml || !strings.ContainsAny(s, "|｜") }
