@@ -126,15 +126,22 @@ func (f *File) Read(x Info, off int64, dst []byte) error {
 // Bytes is x in the file's own memory, mapped on first use; it is valid until Close and
 // is touched inside Guard alone.
 func (f *File) Bytes(x Info) ([]byte, error) {
-	if f.mem == nil {
-		m, err := newMapping(f)
-		if err != nil {
-			return nil, readError(f.path, "", fmt.Errorf("mapping it into memory: %w", err))
-		}
-		f.mem = m
+	if err := f.mapped(); err != nil {
+		return nil, err
 	}
 	at := f.data + x.begin // verified against the size when the header was read
 	return f.mem.bytes[at : at+x.Bytes : at+x.Bytes], nil
+}
+
+// mapped makes sure that the file's memory is there.
+func (f *File) mapped() (err error) {
+	if f.mem != nil {
+		return nil
+	}
+	if f.mem, err = newMapping(f); err != nil {
+		return readError(f.path, "", err)
+	}
+	return nil
 }
 
 // Close closes the file and gives its memory back.

@@ -64,10 +64,9 @@ func (s *Source) Load(params []nn.Param, be compute.Backend) error {
 func (s *tensorSet) load(params []nn.Param, be compute.Backend, exact bool) error {
 	sources, problems := s.match(params, exact)
 	if len(problems) > 0 {
-		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Tensor, b.Tensor) })
-		return &LoadError{Path: s.path, Problems: problems, Try: tryLoad}
+		return s.misfit(problems)
 	}
-	l := loader{be: be, block: s.block, raw: make([]byte, pieceBytes)}
+	l := newLoader(be)
 	for i, p := range params {
 		var err error
 		switch first := holder(params, i); {
@@ -83,6 +82,12 @@ func (s *tensorSet) load(params []nn.Param, be compute.Backend, exact bool) erro
 	return nil
 }
 
+// misfit is the error of a file that does not fit a model.
+func (s *tensorSet) misfit(problems []Problem) error {
+	slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Tensor, b.Tensor) })
+	return &LoadError{Path: s.path, Problems: problems, Try: tryLoad}
+}
+
 // holder finds the parameter whose memory the shared parameter i names a second
 // time, or -1.
 func holder(params []nn.Param, i int) int {
@@ -95,7 +100,8 @@ func holder(params []nn.Param, i int) int {
 // source is where a parameter's values come from.
 type source struct {
 	place
-	scale place // FP8: factors per block
+	scale place  // FP8: factors per block
+	block [2]int // FP8: rows and columns of a block
 }
 
 // match finds a source for every parameter and lists what does not fit.
@@ -124,11 +130,10 @@ func (s *tensorSet) match(params []nn.Param, exact bool) ([]source, []Problem) {
 		}
 		sources[i].place = at
 		if at.info.DType.IsFP8() {
-			scale, problem := s.matchScale(at, used)
-			if problem != nil {
+			var problem *Problem
+			if sources[i].scale, sources[i].block, problem = s.matchScale(at, used); problem != nil {
 				problems = append(problems, *problem)
 			}
-			sources[i].scale = scale
 		}
 	}
 	for name, at := range s.where {
@@ -164,30 +169,42 @@ func fits(x Info, p nn.Param, exact bool) bool {
 	return x.DType.IsFP8() && len(x.Shape) == 2
 }
 
-// matchScale finds the factors of an FP8 weight [N, K]: F32 or BF16, one per
-// block, ragged blocks at the edges included.
-func (s *tensorSet) matchScale(weight place, used map[string]bool) (place, *Problem) {
-	name := weight.info.Name + scaleSuffix
-	shape := []int{ceilDiv(weight.info.Shape[0], s.block[0]), ceilDiv(weight.info.Shape[1], s.block[1])}
-	want := fmt.Sprintf("F32 %v, a factor per %dx%d block of the FP8 weight", shape, s.block[0], s.block[1])
+// matchScale finds the factors of an FP8 weight [N, K]: one per block, ragged blocks
+// at the edges included, or one per row, or a single one; in F32, BF16, or bare
+// exponents (UE8M0).
+func (s *tensorSet) matchScale(weight place, used map[string]bool) (at place, block [2]int, problem *Problem) {
+	n, k := weight.info.Shape[0], weight.info.Shape[1]
+	shape := []int{ceilDiv(n, s.block[0]), ceilDiv(k, s.block[1])}
+	name, want := weight.info.Name+scaleSuffix, fmt.Sprintf("F32 %v, a factor per %dx%d block of the FP8 weight", shape, s.block[0], s.block[1])
 	at, ok := s.where[name]
 	if !ok {
-		return place{}, &Problem{weight.file.path, name, want, ""}
+		if at, ok = s.where[strings.TrimSuffix(name, "_inv")]; !ok {
+			return place{}, block, &Problem{weight.file.path, name, want, ""}
+		}
 	}
-	used[name] = true
-	if (at.info.DType != F32 && at.info.DType != BF16) || !slices.Equal(at.info.Shape, shape) {
-		return place{}, &Problem{at.file.path, name, want, at.info.String()}
+	used[at.info.Name] = true
+	switch at.info.DType {
+	case F32, BF16, F8E8M0, U8:
+		switch {
+		case slices.Equal(at.info.Shape, shape):
+			return at, s.block, nil
+		case slices.Equal(at.info.Shape, []int{n, 1}):
+			return at, [2]int{1, max(1, k)}, nil
+		case len(at.info.Shape) == 0 || slices.Equal(at.info.Shape, []int{1}):
+			return at, [2]int{max(1, n), max(1, k)}, nil
+		}
 	}
-	return at, nil
+	return place{}, block, &Problem{at.file.path, at.info.Name, want, at.info.String()}
 }
 
 // loader moves tensors from files into a device's memory, a piece at a time.
 type loader struct {
-	be    compute.Backend
-	block [2]int    // of FP8 weights
-	raw   []byte    // a piece as it is in the file
-	wide  []float32 // a piece converted, where the backend cannot do it
+	be   compute.Backend
+	raw  []byte    // a piece as it is in the file
+	wide []float32 // a piece converted, where the backend cannot do it
 }
+
+func newLoader(be compute.Backend) loader { return loader{be: be, raw: make([]byte, pieceBytes)} }
 
 func (l *loader) load(t compute.Tensor, src source) error {
 	x := src.info
@@ -199,11 +216,13 @@ func (l *loader) load(t compute.Tensor, src source) error {
 			return err
 		}
 	}
-	size := x.DType.Size()
-	return pieces(t, pieceBytes/size, func(p piece) error {
+	rowBytes, _ := x.DType.RowBytes(t.NumCols())
+	return pieces(t, pieceElements(x.DType), func(p piece) error {
 		n := p.view.Len()
-		raw := l.raw[:n*size]
-		if err := src.file.Read(x, int64(p.row*t.NumCols()+p.col)*int64(size), raw); err != nil {
+		size, _ := x.DType.RowBytes(n)
+		before, _ := x.DType.RowBytes(p.col)
+		raw := l.raw[:size]
+		if err := src.file.Read(x, int64(p.row)*int64(rowBytes)+int64(before), raw); err != nil {
 			return err
 		}
 		if direct >= 0 {
@@ -215,14 +234,24 @@ func (l *loader) load(t compute.Tensor, src source) error {
 		}
 		wide := l.wide[:n]
 		inParallel(p, func(q piece, from, to int) {
-			widen(wide[from:to], x.DType, raw[from*size:to*size])
+			start, _ := x.DType.RowBytes(from)
+			end, _ := x.DType.RowBytes(to)
+			widen(wide[from:to], x.DType, raw[start:end])
 			if scales != nil {
-				applyScales(wide[from:to], q, t.NumCols(), scales, l.block)
+				applyScales(wide[from:to], q, t.NumCols(), scales, src.block)
 			}
 		})
 		l.be.UploadF32(p.view, wide)
 		return nil
 	})
+}
+
+// pieceElements is how many elements of a format, in whole blocks, a piece holds.
+func pieceElements(d DType) int {
+	if _, block := d.Block(); block {
+		return pieceBytes / 2 // no block takes two bytes an element
+	}
+	return pieceBytes / d.Size()
 }
 
 // inParallel divides a piece's rows among the processors: each gets its rows as a
@@ -277,6 +306,10 @@ func (l *loader) readScales(at place) ([]float32, error) {
 		return nil, err
 	}
 	scales := make([]float32, len(raw)/at.info.DType.Size())
+	if at.info.DType == F8E8M0 || at.info.DType == U8 {
+		num.UE8M0SliceToF32(scales, raw)
+		return scales, nil
+	}
 	widen(scales, at.info.DType, raw)
 	return scales, nil
 }
@@ -305,6 +338,10 @@ func widen(dst []float32, d DType, raw []byte) {
 		num.E4M3SliceToF32(dst, raw)
 	case F8E5M2:
 		num.E5M2SliceToF32(dst, raw)
+	default:
+		if b, ok := d.Block(); ok {
+			b.Decode(dst, raw)
+		}
 	}
 }
 
