@@ -27,8 +27,9 @@ type MatMulArgs struct {
 	Form       Form
 	C, A, B    Tensor
 	Accumulate bool
-	// BF16 rounds F32 operands to bfloat16 (nearest even) before multiplying;
-	// a BF16 operand B implies it. Accumulation is in float32 always.
+	// BF16 rounds F32 operands to bfloat16 (nearest even) before multiplying, if both
+	// are F32; a BF16 operand B implies it, the other formats of weights make it moot.
+	// Accumulation is in float32 always.
 	BF16 bool
 }
 

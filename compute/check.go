@@ -32,10 +32,55 @@ func (a MatMulArgs) Dims() (m, n, k int) {
 	if !fit {
 		mismatch("MatMul "+a.Form.String(), "C = op(A) op(B) needs matching shapes", a.C, a.A, a.B)
 	}
-	if !(a.C.dtype == F32 && a.A.dtype == F32 && (a.B.dtype == F32 || a.B.dtype == BF16 && a.Form != TN)) {
-		mismatch("MatMul "+a.Form.String(), "C and A must be F32, B F32 or (NN, NT) BF16", a.C, a.A, a.B)
+	if !(a.C.dtype == F32 && a.A.dtype == F32 && (a.B.dtype == F32 || readable(a.B) && a.Form != TN)) {
+		mismatch("MatMul "+a.Form.String(), "C and A must be F32, B F32 or (NN, NT) a format of weights", a.C, a.A, a.B)
 	}
+	a.B.CheckScales("MatMul")
 	return m, n, k
+}
+
+// int8 tells whether A's rows are to be quantised; see MatMulArgs.
+func (a MatMulArgs) int8() bool {
+	_, block := a.B.dtype.Block()
+	return block && a.Form == NT && a.B.act == ActInt8
+}
+
+// Weights is B, or the first expert's matrix where they do not lie together.
+func (a GroupedMatMulArgs) Weights() Tensor {
+	if len(a.Bs) > 0 {
+		return a.Bs[0]
+	}
+	return a.B
+}
+
+// Expert is the matrix of expert e (NN and NT).
+func (a GroupedMatMulArgs) Expert(e int) Tensor {
+	if len(a.Bs) > 0 {
+		return a.Bs[e]
+	}
+	per := a.B.rows / a.Experts
+	return a.B.Rows(e*per, (e+1)*per)
+}
+
+// checkWeights panics unless every expert's matrix is rows x cols.
+func (a GroupedMatMulArgs) checkWeights(op string, rows, cols int) {
+	if len(a.Bs) == 0 {
+		if !(a.B.rows == a.Experts*rows && a.B.cols == cols) {
+			mismatch(op, fmt.Sprintf("B must be [%d*%d,%d]", a.Experts, rows, cols), a.C, a.A, a.B)
+		}
+		a.B.CheckScales(op)
+		return
+	}
+	if len(a.Bs) != a.Experts || !a.B.IsZero() {
+		mismatch(op, fmt.Sprintf("Bs must be the %d experts' matrices, in B's place, but are %d", a.Experts, len(a.Bs)), a.C, a.A, a.B)
+	}
+	first := a.Bs[0]
+	for e, b := range a.Bs {
+		if !(b.rows == rows && b.cols == cols && b.dtype == first.dtype && b.act == first.act) {
+			mismatch(op, fmt.Sprintf("expert %d must be [%d,%d] of the first one's format", e, rows, cols), first, b, a.C, a.A)
+		}
+		b.CheckScales(op)
+	}
 }
 
 // Dims is the number of rows sorted by expert and the width of the operands: n
@@ -48,14 +93,14 @@ func (a GroupedMatMulArgs) Dims() (rows, m, n, k int) {
 	if !(e > 0 && is(a.Offsets, I32, 1, e+1)) {
 		mismatch(op, fmt.Sprintf("Offsets must be I32[1,%d]", e+1), a.Offsets)
 	}
-	if !(a.C.dtype == F32 && a.A.dtype == F32 && floating(a.B)) {
-		mismatch(op, "C and A must be F32, B F32 or BF16", a.C, a.A, a.B)
+	if w := a.Weights(); !(a.C.dtype == F32 && a.A.dtype == F32 && readable(w)) {
+		mismatch(op, "C and A must be F32, B F32 or a format of weights", a.C, a.A, w)
 	}
 	rows = a.C.rows
 	if a.Form == TN {
 		rows = indexed(a.A, a.AIndex)
 		m = a.A.cols
-		if !(a.B.dtype == F32 && a.C.rows == e*m && a.B.cols == n && indexed(a.B, a.BIndex) == rows) {
+		if !(len(a.Bs) == 0 && a.B.dtype == F32 && a.C.rows == e*m && a.B.cols == n && indexed(a.B, a.BIndex) == rows) {
 			mismatch(op, "C must be [E*M,N], A [R,M], B [R,N], all F32", a.C, a.A, a.B, a.AIndex, a.BIndex)
 		}
 		return rows, m, n, 0
@@ -65,8 +110,9 @@ func (a GroupedMatMulArgs) Dims() (rows, m, n, k int) {
 	if a.Form == NN {
 		brows, bcols = k, n
 	}
-	if !(a.B.rows == e*brows && a.B.cols == bcols && indexed(a.A, a.AIndex) == rows && a.BIndex.IsZero()) {
-		mismatch(op, fmt.Sprintf("B must be [%d*%d,%d] and A have %d rows", e, brows, bcols, rows), a.C, a.A, a.B, a.AIndex, a.BIndex)
+	a.checkWeights(op, brows, bcols)
+	if !(indexed(a.A, a.AIndex) == rows && a.BIndex.IsZero()) {
+		mismatch(op, fmt.Sprintf("A must have %d rows", rows), a.C, a.A, a.AIndex, a.BIndex)
 	}
 	return rows, 0, n, k
 }
@@ -92,9 +138,10 @@ func (a HeadMatMulArgs) Check() {
 		(a.Form == NN && a.B.cols == a.CWidth || a.Form == NT && a.B.cols == a.AWidth) &&
 		a.C.rows == a.A.rows && last*a.CCols+a.CWidth <= a.C.cols &&
 		last*a.ACols+a.AOff+a.AWidth <= a.A.cols && last*a.BRows+a.BOff+a.BCount <= a.B.rows &&
-		a.C.dtype == F32 && a.A.dtype == F32 && floating(a.B)) {
+		a.C.dtype == F32 && a.A.dtype == F32 && readable(a.B)) {
 		mismatch("HeadMatMul "+a.Form.String(), fmt.Sprintf("%d heads do not fit: %+v", a.Heads, a), a.C, a.A, a.B)
 	}
+	a.B.CheckScales("HeadMatMul")
 }
 
 // Check panics when the rotated columns do not lie within X.
@@ -161,10 +208,11 @@ func (a RouteBackwardArgs) Check() {
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a LogProbArgs) Check() {
 	t, d := a.H.rows, a.H.cols
-	if !(a.H.dtype == F32 && floating(a.W) && a.W.cols == d && a.W.rows > 0 && is(a.Targets, I32, 1, t) && is(a.LogP, F32, 1, t) &&
+	if !(a.H.dtype == F32 && readable(a.W) && a.W.cols == d && a.W.rows > 0 && is(a.Targets, I32, 1, t) && is(a.LogP, F32, 1, t) &&
 		(a.Entropy.IsZero() || is(a.Entropy, F32, 1, t))) {
 		mismatch("LogProb", "H[T,D], W[V,D], Targets, LogP, Entropy[1,T] must fit", a.H, a.W, a.Targets, a.LogP, a.Entropy)
 	}
+	a.W.CheckScales("LogProb")
 	for i, id := range a.Targets.RowI32(0) {
 		if int(id) >= a.W.rows {
 			panic(fmt.Sprintf("compute: LogProb: target %d of row %d is outside a vocabulary of %d", id, i, a.W.rows))

@@ -109,8 +109,12 @@ func sumLanes(x []float32) float32 {
 
 // Upload fills t; see Backend.
 func (*Reference) Upload(t Tensor, src DType, raw []byte) {
-	if !(len(raw) == t.Len()*src.Size() && (src == I32) == (t.dtype == I32)) {
+	if !(len(raw) == t.rows*src.RowBytes(t.cols) && converts(t.dtype, src)) {
 		mismatch("Upload", fmt.Sprintf("%d bytes of %v do not fit", len(raw), src), t)
+	}
+	if _, block := src.Block(); block || src == F16 || src == E4M3 {
+		uploadWeights(t, src, raw)
+		return
 	}
 	for r := range t.rows {
 		for c := range t.cols {
@@ -176,11 +180,12 @@ func (*Reference) UploadI32(t Tensor, v []int32) {
 	}
 }
 
-// DownloadF32 reads t (F32 or BF16) into dst, row-major.
+// DownloadF32 reads t, of any format but I32, into dst, row-major.
 func (*Reference) DownloadF32(dst []float32, t Tensor) {
-	if !(len(dst) == t.Len() && floating(t)) {
+	if !(len(dst) == t.Len() && readable(t)) {
 		mismatch("DownloadF32", fmt.Sprintf("%d values do not fit", len(dst)), t)
 	}
+	t.CheckScales("DownloadF32")
 	for r := range t.rows {
 		t.readRow(dst[r*t.cols:(r+1)*t.cols], r, false)
 	}
@@ -198,8 +203,14 @@ func (*Reference) DownloadI32(dst []int32, t Tensor) {
 
 // Download reads t's elements as little-endian bytes of its own format.
 func (*Reference) Download(dst []byte, t Tensor) {
-	if !(len(dst) == t.Len()*t.dtype.Size()) {
+	if !(len(dst) == t.rows*t.dtype.RowBytes(t.cols)) {
 		mismatch("Download", fmt.Sprintf("%d bytes do not fit", len(dst)), t)
+	}
+	if widened(t) {
+		for r := range t.rows {
+			dst = dst[copy(dst, t.Bytes(r, 0, t.cols)):]
+		}
+		return
 	}
 	for r := range t.rows {
 		for c := range t.cols {
@@ -216,20 +227,25 @@ func (*Reference) Download(dst []byte, t Tensor) {
 // Zero clears t, whatever its format.
 func (*Reference) Zero(t Tensor) {
 	for r := range t.rows {
-		for c := range t.cols {
-			t.setBits(r, c, t.dtype, 0)
-		}
+		clear(t.Bytes(r, 0, t.cols))
 	}
 }
 
-// Copy is dst = src, rounding F32 to BF16 where the formats differ so.
+// Copy is dst = src; F32 and BF16 take any format of numbers, rounded or widened.
 func (*Reference) Copy(dst, src Tensor) {
-	if !(dst.rows == src.rows && dst.cols == src.cols && (dst.dtype == I32) == (src.dtype == I32)) {
+	if !(dst.rows == src.rows && dst.cols == src.cols && converts(dst.dtype, src.dtype)) {
 		mismatch("Copy", "shapes must be equal and formats convertible", dst, src)
 	}
+	src.CheckScales("Copy")
+	row := make([]float32, src.cols)
 	for r := range dst.rows {
-		for c := range dst.cols {
-			dst.setBits(r, c, src.dtype, src.bits(r, c))
+		if dst.dtype == src.dtype {
+			copy(dst.Bytes(r, 0, dst.cols), src.Bytes(r, 0, src.cols))
+			continue
+		}
+		src.Widen(row, r, 0)
+		for c, v := range row {
+			dst.setBits(r, c, F32, math.Float32bits(v))
 		}
 	}
 }

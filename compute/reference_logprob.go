@@ -7,7 +7,7 @@ const VocabBlock = 512
 
 // logits is the logits of vocabulary entries [from, from+logits.cols).
 func (r *Reference) logits(a LogProbArgs, logits Tensor, from int) {
-	r.MatMul(MatMulArgs{Form: NT, C: logits, A: a.H, B: a.W.Rows(from, from+logits.cols), BF16: a.BF16})
+	r.MatMul(MatMulArgs{Form: NT, C: logits, A: a.H, B: a.W.Rows(from, from+logits.cols).WithActivations(ActF32), BF16: a.BF16})
 }
 
 // rowStats are a row's running softmax over the vocabulary: the largest logit, the
@@ -91,7 +91,7 @@ func (r *Reference) LogProbBackward(a LogProbBackwardArgs) {
 		}
 		r.MatMul(MatMulArgs{Form: NN, C: a.DH, A: x, B: a.W.Rows(from, to), Accumulate: true, BF16: a.BF16})
 		if !a.DW.IsZero() {
-			r.MatMul(MatMulArgs{Form: TN, C: a.DW.Rows(from, to), A: x, B: a.H, Accumulate: true, BF16: a.BF16 || a.W.dtype == BF16})
+			r.MatMul(MatMulArgs{Form: TN, C: a.DW.Rows(from, to), A: x, B: a.H, Accumulate: true, BF16: a.W.dtype == BF16 || a.BF16 && a.W.dtype == F32})
 		}
 	}
 }

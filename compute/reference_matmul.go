@@ -5,7 +5,11 @@ import "sonde/num"
 // MatMul is one product; see MatMulArgs.
 func (*Reference) MatMul(a MatMulArgs) {
 	m, n, k := a.Dims()
-	round := a.BF16 || a.B.dtype == BF16
+	if a.int8() {
+		int8MatMul(a)
+		return
+	}
+	round := a.B.dtype == BF16 || a.BF16 && a.B.dtype == F32
 	if !a.Accumulate {
 		clearRows(a.C)
 	}
@@ -58,13 +62,9 @@ func gather(t Tensor, transpose, round bool) []float32 {
 	return out
 }
 
-// readRow reads row r of an F32 or BF16 tensor, rounded to bfloat16 if asked.
+// readRow reads row r of a tensor of numbers, rounded to bfloat16 if asked.
 func (t Tensor) readRow(dst []float32, r int, round bool) {
-	if t.dtype == BF16 {
-		num.BF16SliceToF32(dst, t.RowBF16(r))
-		return
-	}
-	copy(dst, t.RowF32(r))
+	t.Widen(dst, r, 0)
 	if round {
 		for c, v := range dst {
 			dst[c] = num.RoundBF16(v)
@@ -90,8 +90,7 @@ func (r *Reference) GroupedMatMul(a GroupedMatMulArgs) {
 			p.B = pick(a.B, a.BIndex, from, to)
 			p.C = a.C.Rows(e*m, (e+1)*m)
 		} else {
-			per := a.B.rows / a.Experts
-			p.B = a.B.Rows(e*per, (e+1)*per)
+			p.B = a.Expert(e)
 			p.C = a.C.Rows(from, to)
 		}
 		r.MatMul(p)
@@ -116,6 +115,6 @@ func (r *Reference) HeadMatMul(a HeadMatMulArgs) {
 	for h := range a.Heads {
 		c, from, b := h*a.CCols, h*a.ACols+a.AOff, h*a.BRows+a.BOff
 		r.MatMul(MatMulArgs{Form: a.Form, BF16: a.BF16,
-			C: a.C.Cols(c, c+a.CWidth), A: a.A.Cols(from, from+a.AWidth), B: a.B.Rows(b, b+a.BCount)})
+			C: a.C.Cols(c, c+a.CWidth), A: a.A.Cols(from, from+a.AWidth), B: a.B.Rows(b, b+a.BCount).WithActivations(ActF32)})
 	}
 }

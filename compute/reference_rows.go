@@ -15,9 +15,10 @@ func id(op string, i int32, t Tensor) int {
 
 // Embed is out[t] = table[ids[t]].
 func (*Reference) Embed(out, table, ids Tensor) {
-	if !(out.cols == table.cols && is(ids, I32, 1, out.rows)) {
+	if !(out.cols == table.cols && readable(table) && is(ids, I32, 1, out.rows)) {
 		mismatch("Embed", "out[T,D], table[V,D], ids[1,T] must fit", out, table, ids)
 	}
+	table.CheckScales("Embed")
 	for t, i := range ids.RowI32(0) {
 		table.readRow(out.RowF32(t), id("Embed", i, table), false)
 	}

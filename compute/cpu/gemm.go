@@ -43,6 +43,7 @@ func (t *gemmKernels) tile(w *worker, p *product, rows, cols span) {
 		return
 	}
 	bp, ap := scratch(w, blockK*t.nr), t.scratchA(w, p, rows.len())
+	t.prepare(w, &p.b)
 	step := blockK
 	if p.aT {
 		step = blockTK
@@ -107,6 +108,10 @@ const inPlaceRows = 24
 
 // blockB is a panel of B as panel reads it.
 func (t *gemmKernels) blockB(dst *float32, o *operand, m, p0, k, j, n int) (b *float32, bks int) {
+	if o.widened() && !o.transposed {
+		plain := t.strip(o, p0, k, j)
+		return t.blockB(dst, &plain, m, 0, k, j-o.held.cols.from, n)
+	}
 	if n == t.nr && m <= inPlaceRows && !o.transposed && !o.bf16 && !o.round && o.rows == nil {
 		return (*float32)(unsafe.Add(o.p, p0*o.ld+4*j)), o.ld
 	}
@@ -137,4 +142,4 @@ func scratch(w *worker, n int) *float32 {
 }
 
 // strideBytes is the distance between t's rows in bytes.
-func strideBytes(t compute.Tensor) int { return t.Stride() * t.DType().Size() }
+func strideBytes(t compute.Tensor) int { return t.DType().RowBytes(t.Stride()) }

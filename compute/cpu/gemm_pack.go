@@ -3,6 +3,7 @@ package cpu
 import (
 	"unsafe"
 
+	"sonde/compute"
 	"sonde/num"
 )
 
@@ -14,6 +15,9 @@ type operand struct {
 	transposed bool    // rows are columns of the product (NT)
 	round      bool    // F32 that is to be rounded to bfloat16
 	rows       []int32 // row numbers; nil: 0, 1, 2, ... (never together with transposed or bf16)
+
+	w    compute.Tensor // the matrix, where it is in a format to be widened
+	held strip
 }
 
 // size is the bytes of an element.
@@ -28,6 +32,10 @@ func (o *operand) size() int {
 // float32 [k][nr]; columns beyond cols, at most nr, become zero.
 func (t *gemmKernels) pack(dst *float32, o *operand, p0, k, j0, cols int) {
 	if k == 0 {
+		return
+	}
+	if o.widened() {
+		t.packWidened(dst, o, p0, k, j0, cols)
 		return
 	}
 	done := 0

@@ -22,7 +22,10 @@ func (t *gemmKernels) row(w *worker, p *product, i int, cols span) {
 	g := &w.gemv
 	*g = gemv{t: t, b: &p.b, k: p.k, x: x, y: y, chains: &w.chains,
 		packed: scratch(w, blockK*t.nr), spare: scratch(w, t.nr)}
+	t.prepare(w, &p.b)
 	switch {
+	case p.b.widened():
+		cols.from = g.widened(cols)
 	case p.b.transposed && t.lanes > 0 && !p.b.round:
 		cols.from = g.rows(cols)
 	case !p.b.transposed && t.wide > 0 && !p.b.round:

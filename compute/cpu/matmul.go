@@ -98,6 +98,10 @@ func (b *Backend) MatMul(a compute.MatMulArgs) {
 	if m == 0 || n == 0 {
 		return
 	}
+	if isInt8(a.Form, a.B) {
+		b.int8MatMul(a)
+		return
+	}
 	j := b.start()
 	j.one = newProduct(a.Form, a.C, a.A, a.B, a.BF16)
 	j.one.m, j.one.n, j.one.k, j.one.acc = m, n, k, a.Accumulate
@@ -113,12 +117,22 @@ func locateSingle(j *job, chunk int) (product, span, span) {
 
 // newProduct describes the operands of a form; the sizes are set by the caller.
 func newProduct(f compute.Form, c, a, b compute.Tensor, bf16 bool) product {
-	isBF16 := b.DType() == compute.BF16
-	return product{
+	isBF16, isF32 := b.DType() == compute.BF16, b.DType() == compute.F32
+	p := product{
 		a: a.Ptr(), lda: strideBytes(a), aT: f == compute.TN,
 		c: c.Ptr(), ldc: strideBytes(c),
-		b:     operand{p: b.Ptr(), ld: strideBytes(b), bf16: isBF16, transposed: f == compute.NT, round: bf16 && !isBF16},
-		round: bf16 || isBF16,
+		b:     operand{ld: strideBytes(b), bf16: isBF16, transposed: f == compute.NT, round: bf16 && isF32},
+		round: bf16 && isF32 || isBF16,
+	}
+	p.b.set(b)
+	return p
+}
+
+// set makes o read matrix b, of the format and stride that o was made for.
+func (o *operand) set(b compute.Tensor) {
+	o.p = b.Ptr()
+	if isWidened(b) {
+		o.w = b
 	}
 }
 
@@ -144,7 +158,7 @@ func locateHead(j *job, chunk int) (product, span, span) {
 	p, a := j.one, &j.head
 	p.c = a.C.Cols(h*a.CCols, h*a.CCols+a.CWidth).Ptr()
 	p.a = a.A.Cols(h*a.ACols+a.AOff, h*a.ACols+a.AOff+a.AWidth).Ptr()
-	p.b.p = a.B.Rows(h*a.BRows+a.BOff, h*a.BRows+a.BOff+a.BCount).Ptr()
+	p.b.set(a.B.Rows(h*a.BRows+a.BOff, h*a.BRows+a.BOff+a.BCount))
 	rows, cols := j.grid.tile(chunk % per)
 	return p, rows, cols
 }
@@ -162,10 +176,14 @@ func (b *Backend) GroupedMatMul(a compute.GroupedMatMulArgs) {
 	if rows == 0 || n == 0 {
 		return
 	}
+	if isInt8(a.Form, a.Weights()) {
+		b.int8GroupedMatMul(a)
+		return
+	}
 	j := b.start()
 	j.group, j.offsets = a, a.Offsets.RowI32(0)
 	checkOffsets(j.offsets, rows)
-	j.one = newProduct(a.Form, a.C, a.A, a.B, a.BF16)
+	j.one = newProduct(a.Form, a.C, a.A, a.Weights(), a.BF16)
 	j.one.n = n
 	j.one.aRows = indexOf(a.AIndex)
 	j.one.b.rows = indexOf(a.BIndex)
@@ -227,10 +245,11 @@ func locateExpert(j *job, chunk int) (product, span, span) {
 		p.b.p, p.b.rows = rowsFrom(a.B, p.b.rows, from, to)
 	} else {
 		p.m, p.k, p.acc = to-from, a.A.NumCols(), a.Accumulate
-		per := a.B.NumRows() / a.Experts
 		p.c = a.C.Rows(from, to).Ptr()
 		p.a, p.aRows = rowsFrom(a.A, p.aRows, from, to)
-		p.b.p = a.B.Rows(x.expert*per, (x.expert+1)*per).Ptr()
+		weights := a.Expert(x.expert)
+		p.b.ld = strideBytes(weights)
+		p.b.set(weights)
 	}
 	rows, cols := x.grid.tile(chunk - x.first)
 	return p, rows, cols

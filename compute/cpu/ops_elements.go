@@ -31,17 +31,25 @@ func (b *Backend) runs(t compute.Tensor, contiguous bool, f func(row, col, n int
 
 // Zero clears t, whatever its format.
 func (b *Backend) Zero(t compute.Tensor) {
+	if isWidened(t) {
+		b.Reference.Zero(t)
+		return
+	}
 	size := t.DType().Size()
 	b.runs(t, t.Contiguous(), func(row, col, n int) {
 		clear(unsafe.Slice((*byte)(unsafe.Add(t.Ptr(), size*(row*t.Stride()+col))), size*n))
 	})
 }
 
-// Copy is dst = src, rounding F32 to BF16 where the formats differ so.
+// Copy is dst = src; F32 and BF16 take any format of numbers, rounded or widened.
 func (b *Backend) Copy(dst, src compute.Tensor) {
 	fits(dst.NumRows() == src.NumRows() && dst.NumCols() == src.NumCols() &&
-		(dst.DType() == compute.I32) == (src.DType() == compute.I32), "Copy", dst, src)
+		converts(dst.DType(), src), "Copy", dst, src)
 	if dst.Len() == 0 {
+		return
+	}
+	if isWidened(src) {
+		b.copyWeights(dst, src)
 		return
 	}
 	to, from := dst.DType().Size(), src.DType().Size()

@@ -19,16 +19,13 @@ func checkIDs(op string, ids []int32, t compute.Tensor) {
 // Embed is out[t] = table[ids[t]].
 func (b *Backend) Embed(out, table, ids compute.Tensor) {
 	t, d := out.NumRows(), out.NumCols()
-	fits(isF32(out, t, table.NumCols()) && isI32(ids, 1, t) && table.DType() != compute.I32, "Embed", out, table, ids)
+	fits(isF32(out, t, table.NumCols()) && isI32(ids, 1, t) && converts(compute.F32, table), "Embed", out, table, ids)
+	table.CheckScales("Embed")
 	id := ids.RowI32(0)
 	checkIDs("Embed", id, table)
 	b.rowChunks(t, d, func(from, to int) {
 		for r := from; r < to; r++ {
-			if table.DType() == compute.BF16 {
-				b.widen(out.RowF32(r), table.RowBF16(int(id[r])))
-			} else {
-				copy(out.RowF32(r), table.RowF32(int(id[r])))
-			}
+			b.widenTo(out.RowF32(r), &table, int(id[r]), 0)
 		}
 	})
 }

@@ -17,7 +17,7 @@ var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 // Upload fills t from row-major little-endian bytes of format src, on all workers.
 func (b *Backend) Upload(t compute.Tensor, src compute.DType, raw []byte) {
 	ints := src == compute.I32 || t.DType() == compute.I32
-	if !littleEndian || len(raw) != t.Len()*src.Size() || ints && src != t.DType() {
+	if src.Size() == 0 || isWidened(t) || !littleEndian || len(raw) != t.Len()*src.Size() || ints && src != t.DType() || src == compute.F16 || src == compute.E4M3 {
 		b.Reference.Upload(t, src, raw) // which names the mismatch
 		return
 	}
@@ -50,10 +50,20 @@ func (b *Backend) UploadF32(t compute.Tensor, v []float32) {
 	})
 }
 
-// DownloadF32 reads t (F32 or BF16) into dst, row-major.
+// DownloadF32 reads t, of any format but I32, into dst, row-major.
 func (b *Backend) DownloadF32(dst []float32, t compute.Tensor) {
 	if t.DType() == compute.I32 || len(dst) != t.Len() {
 		b.Reference.DownloadF32(dst, t)
+		return
+	}
+	if isWidened(t) {
+		t.CheckScales("DownloadF32")
+		cols := t.NumCols()
+		b.rowChunks(t.NumRows(), cols, func(from, to int) {
+			for r := from; r < to; r++ {
+				b.k.widenRow(dst[r*cols:(r+1)*cols], &t, r, 0)
+			}
+		})
 		return
 	}
 	b.spans(t, func(p unsafe.Pointer, at, n int) {
@@ -69,7 +79,7 @@ func (b *Backend) DownloadF32(dst []float32, t compute.Tensor) {
 // Download reads t in its own format as little-endian bytes, row-major.
 func (b *Backend) Download(dst []byte, t compute.Tensor) {
 	size := t.DType().Size()
-	if !littleEndian || len(dst) != t.Len()*size {
+	if isWidened(t) || !littleEndian || len(dst) != t.Len()*size {
 		b.Reference.Download(dst, t)
 		return
 	}

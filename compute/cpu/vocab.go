@@ -76,7 +76,7 @@ func (b *Backend) vocabulary(a compute.LogProbBackwardArgs, grads bool) {
 	if grads {
 		tokens = min(vocabTokens, max(64, vocabFloats/entries&^15))
 	}
-	v := vocab{b: b, a: a, grads: grads, round: a.BF16 || a.W.DType() == compute.BF16,
+	v := vocab{b: b, a: a, grads: grads, round: a.BF16 && a.W.DType() == compute.F32 || a.W.DType() == compute.BF16,
 		d: a.H.NumCols(), dpad: (a.H.NumCols() + 7) &^ 7, blocks: (entries + vocabBlock - 1) / vocabBlock}
 	for v.first = 0; v.first < a.H.NumRows(); v.first += tokens {
 		v.n = min(tokens, a.H.NumRows()-v.first)
@@ -150,17 +150,15 @@ func (v *vocab) entries(c int) int { return min(vocabBlock, v.a.W.NumRows()-c*vo
 // weights gives block c of W as float32, rounded if need be.
 func (v *vocab) weights(w *worker, c int) (p *float32, ld int) {
 	from, n := c*vocabBlock, v.entries(c)
-	if !v.round {
+	if !v.round && !isWidened(v.a.W) {
 		return rowPtr(v.a.W, from), bytes(v.a.W)
 	}
 	ld = (v.d + 15) &^ 15
 	p = scratch(w, n*ld)
 	for i := range n {
 		row := at(p, i*ld)
-		if v.a.W.DType() == compute.BF16 {
-			v.b.widen(slice(row, v.d), v.a.W.RowBF16(from+i))
-		} else {
-			copy(slice(row, v.d), v.a.W.RowF32(from+i))
+		v.b.widenTo(slice(row, v.d), &v.a.W, from+i, 0)
+		if v.a.W.DType() == compute.F32 {
 			v.b.k.roundBF16(ld, row, row)
 		}
 	}
@@ -296,12 +294,17 @@ func (v *vocab) weightGrads(w *worker, c int) {
 }
 
 // inputCols is how many columns of DH a task takes: a block of logits is read from
-// the second-level cache once for each panel of 16.
-const inputCols = 64
+// the second-level cache once for each panel of 16. It holds whole blocks of weights.
+func (v *vocab) inputCols() int {
+	if isWidened(v.a.W) {
+		return stripCols
+	}
+	return 64
+}
 
 // inputTasks cuts DH into tasks, by columns and then, if there are too few, by rows.
 func (v *vocab) inputTasks() (cols, rows int) {
-	cols, rows = (v.d+inputCols-1)/inputCols, 1
+	cols, rows = (v.d+v.inputCols()-1)/v.inputCols(), 1
 	for cols*rows < 2*v.b.pool.threads && rows < (v.n+47)/48 {
 		rows++
 	}
@@ -317,11 +320,26 @@ func (v *vocab) inputGrads(w *worker, c, r, parts int) {
 		return
 	}
 	panel := scratch(w, vocabBlock*16)
+	first := c * v.inputCols()
+	end := min(v.d, first+v.inputCols())
+	var wide *float32
+	if isWidened(v.a.W) {
+		wide = scratch(w, vocabBlock*stripLd)
+	}
 	for block := range v.blocks {
 		g := at(v.logits, block*vocabBlock*v.ld+from)
-		for col := c * inputCols; col < min(v.d, (c+1)*inputCols); col += 16 {
+		if wide != nil {
+			for i := range v.entries(block) {
+				k.widenRow(slice(at(wide, i*stripLd), end-first), &v.a.W, block*vocabBlock+i, first)
+			}
+		}
+		for col := first; col < end; col += 16 {
 			cols := min(16, v.d-col)
-			v.packWeights(panel, block, col, cols)
+			if wide != nil {
+				k.copyRows(panel, 64, at(wide, col-first), 4*stripLd, v.entries(block), cols)
+			} else {
+				v.packWeights(panel, block, col, cols)
+			}
 			dh := at(rowPtr(v.a.DH, v.first+from), col)
 			if cols < 16 {
 				k.edge(w, to-from, cols, v.entries(block), g, 4, 4*v.ld, panel, dh, bytes(v.a.DH), flag(block > 0))

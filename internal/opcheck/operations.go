@@ -22,6 +22,11 @@ var operations = []struct {
 	{"CombineRows", combines},
 	{"LogProb", logprobs},
 	{"AdamW", adams},
+	{"Formats", formatProducts},
+	{"FormatsGrouped", formatGroups},
+	{"FormatsHeads", formatHeads},
+	{"FormatsRead", formatReads},
+	{"FormatsLogProb", formatLogProbs},
 }
 
 type tensors = map[string]compute.Tensor

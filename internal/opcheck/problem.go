@@ -32,6 +32,7 @@ type operand struct {
 	tol        float64 // relative, in the norm; exact means equal bits
 	left, gap  int     // columns of the parent tensor before and after this view
 	product    bool    // a chain of fused multiply-adds
+	file       *file   // a weight in a format that only files have
 }
 
 // problem is one call of an operation.
@@ -129,6 +130,11 @@ func (p *problem) solve(be compute.Backend) (outcome, error) {
 	parents := map[string]compute.Tensor{}
 	fence := map[string][]byte{}
 	for _, o := range p.operands {
+		if o.file != nil {
+			parents[o.name], views[o.name] = o.upload(be, ar)
+			fence[o.name] = o.fileImage()
+			continue
+		}
 		parent := ar.Alloc(o.dt, o.rows, o.left+o.cols+o.gap)
 		fence[o.name] = o.image()
 		be.Upload(parent, o.dt, fence[o.name])
@@ -139,6 +145,12 @@ func (p *problem) solve(be compute.Backend) (outcome, error) {
 	for _, o := range p.operands {
 		after := make([]byte, len(fence[o.name]))
 		be.Download(after, parents[o.name])
+		if o.file != nil {
+			if string(after) != string(fence[o.name]) {
+				return nil, fmt.Errorf("%s: the weight %s was changed, where nothing may be written", p.name, o.name)
+			}
+			continue
+		}
 		inside, err := o.split(fence[o.name], after)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
