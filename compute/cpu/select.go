@@ -12,6 +12,7 @@ type kernels struct {
 	name string // as in SONDE_CPU
 	gemmKernels
 	opKernels
+	int8Kernels
 }
 
 // available lists the sets this processor can run, best first; generic is last. The

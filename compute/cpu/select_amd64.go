@@ -5,15 +5,15 @@ import "github.com/klauspost/cpuid/v2"
 // archKernels lists the sets for this processor, widest first. A feature counts only
 // where the system keeps the registers it needs (XGETBV).
 func archKernels() []*kernels {
-	if !cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.BMI2) {
+	if !cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.BMI2, cpuid.F16C) {
 		return nil
 	}
-	k := &kernels{name: "avx2", gemmKernels: avx2Gemm()}
+	k := &kernels{name: "avx2", gemmKernels: avx2Gemm(), int8Kernels: avx2Int8()}
 	avx2Ops(&k.opKernels)
 	if !cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL) {
 		return []*kernels{k}
 	}
-	wide := &kernels{name: "avx512", gemmKernels: avx512Gemm()}
+	wide := &kernels{name: "avx512", gemmKernels: avx512Gemm(), int8Kernels: avx2Int8()}
 	avx512Ops(&wide.opKernels)
 	return []*kernels{wide, k}
 }

@@ -13,6 +13,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/pass"
@@ -42,6 +43,9 @@ func main() {
 	}
 }
 
+// beyond16 is an instruction with a vector register that only AVX-512 has.
+var beyond16 = regexp.MustCompile(`.*\b[XY](1[6-9]|[23][0-9])\b.*`)
+
 // write emits one unit for one width.
 func write(u unit, w width) error {
 	g := &gen{Context: build.NewContext(), w: w}
@@ -49,6 +53,9 @@ func write(u unit, w width) error {
 	f, err := g.Result()
 	if err != nil {
 		return err
+	}
+	if len(f.Functions()) == 0 {
+		return nil // none of it is for this width
 	}
 	if err := pass.Compile.Execute(f); err != nil {
 		return err
@@ -59,6 +66,9 @@ func write(u unit, w width) error {
 		text, err := p.Print(f)
 		if err != nil {
 			return err
+		}
+		if w.bytes < 64 && beyond16.Match(text) {
+			return fmt.Errorf("more than the 16 vector registers there are: %s", beyond16.Find(text))
 		}
 		if err := os.WriteFile(base+ext, bytes.TrimLeft(text, "\n"), 0o644); err != nil {
 			return err
