@@ -37,11 +37,24 @@ type gemmKernels struct {
 	gemvNF32  func(k int, w *float32, ld int, x, y *float32)
 	gemvNBF16 func(k int, w *uint16, ld int, x, y *float32)
 
+	widenKernels
+
 	// fmaLoop runs n rounds of fmaFlops floating-point operations on registers.
 	fmaLoop  func(n int)
 	fmaFlops int
 	// readLoop loads bytes (a multiple of 256) and does nothing with them.
 	readLoop func(bytes int, p *float32)
+}
+
+// widenKernels turn stretches of a row into float32; what has none goes through
+// compute.Tensor.Widen.
+type widenKernels struct {
+	// widenF16 and widenE4M3 take n elements, a multiple of 8. E4M3's are multiplied by
+	// factor; where widenE4M3's result is not 0 they hold a NaN, which is not one in dst.
+	widenF16  func(n int, src *byte, dst *float32)
+	widenE4M3 func(n int, src *byte, dst *float32, factor float32) (nan int)
+	// widenBlocks has, by their types, what takes whole blocks, at least one.
+	widenBlocks [40]func(blocks int, src *byte, dst *float32)
 }
 
 // floatAt is the float32 at p+bytes.

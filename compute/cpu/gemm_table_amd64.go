@@ -1,5 +1,7 @@
 package cpu
 
+import "sonde/num"
+
 // avx2Gemm is the set for AVX2 and FMA.
 func avx2Gemm() gemmKernels {
 	return gemmKernels{
@@ -10,7 +12,20 @@ func avx2Gemm() gemmKernels {
 		lanes: 8, gemvTF32: gemvTF32AVX2, gemvTBF16: gemvTBF16AVX2,
 		wide: 64, gemvNF32: gemvNF32AVX2, gemvNBF16: gemvNBF16AVX2,
 		fmaLoop: fmaLoopAVX2, fmaFlops: 12 * 8 * 2, readLoop: readLoopAVX2,
+		widenKernels: avx2Widen(),
 	}
+}
+
+// avx2Widen is what AVX-512 uses too.
+func avx2Widen() widenKernels {
+	k := widenKernels{widenF16: widenF16AVX2, widenE4M3: widenE4M3AVX2}
+	k.widenBlocks[num.Q8_0] = widenQ80AVX2
+	k.widenBlocks[num.Q4_0] = widenQ40AVX2
+	k.widenBlocks[num.Q4_1] = widenQ41AVX2
+	k.widenBlocks[num.Q4_K] = widenQ4KAVX2
+	k.widenBlocks[num.Q5_K] = widenQ5KAVX2
+	k.widenBlocks[num.Q6_K] = widenQ6KAVX2
+	return k
 }
 
 // avx512Gemm is the set for AVX-512. bfloat16 is widened and multiplied in float32 as on
@@ -26,5 +41,6 @@ func avx512Gemm() gemmKernels {
 		lanes: 16, gemvTF32: gemvTF32AVX512, gemvTBF16: gemvTBF16AVX512,
 		wide: 128, gemvNF32: gemvNF32AVX512, gemvNBF16: gemvNBF16AVX512,
 		fmaLoop: fmaLoopAVX512, fmaFlops: 12 * 16 * 2, readLoop: readLoopAVX512,
+		widenKernels: avx2Widen(),
 	}
 }

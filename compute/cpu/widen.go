@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"math"
 	"unsafe"
 
 	"sonde/compute"
@@ -19,8 +20,54 @@ func isWidened(t compute.Tensor) bool {
 // widenRow reads len(dst) elements of row r of w from column col on as float32; col and
 // len(dst) are whole blocks of block formats.
 func (t *gemmKernels) widenRow(dst []float32, w *compute.Tensor, r, col int) {
-	w.Widen(dst, r, col)
+	if len(dst) == 0 {
+		return
+	}
+	done := 0
+	switch d := w.DType(); d {
+	case compute.F16:
+		if t.widenF16 != nil && len(dst) >= 8 {
+			done = len(dst) &^ 7
+			t.widenF16(done, unsafe.SliceData(w.Bytes(r, col, done)), &dst[0])
+		}
+	case compute.E4M3:
+		if t.widenE4M3 != nil {
+			t.widenFP8(dst, w, r, col)
+			return
+		}
+	default:
+		b, _ := d.Block()
+		if f := t.widenBlocks[b]; f != nil {
+			f(len(dst)/b.Elements(), unsafe.SliceData(w.Bytes(r, col, len(dst))), &dst[0])
+			return
+		}
+	}
+	if done < len(dst) {
+		w.Widen(dst[done:], r, col+done)
+	}
 }
+
+// widenFP8 is widenRow for E4M3, a block of one factor at a time.
+func (t *gemmKernels) widenFP8(dst []float32, w *compute.Tensor, r, col int) {
+	s, row0, col0 := w.Scales()
+	if s == nil {
+		s = &noScales
+	}
+	factors := s.T.RowF32((row0 + r) / s.BlockRows)
+	for len(dst) > 0 {
+		block := (col0 + col) / s.BlockCols
+		part := dst[:min(len(dst), (block+1)*s.BlockCols-col0-col)]
+		whole := len(part) &^ 7
+		if whole > 0 && t.widenE4M3(whole, unsafe.SliceData(w.Bytes(r, col, whole)), &part[0], factors[block]) != 0 {
+			whole = 0
+		}
+		w.Widen(part[whole:], r, col+whole)
+		dst, col = dst[len(part):], col+len(part)
+	}
+}
+
+// noScales stands for factors of 1.
+var noScales = compute.Scales{T: compute.Wrap([]float32{1}, 1, 1), BlockRows: math.MaxInt, BlockCols: math.MaxInt}
 
 // converts tells whether elements of src can become dst's: F32 and BF16 take any
 // number, the others what they are.
