@@ -18,6 +18,7 @@ var operations = []struct {
 	{"SwiGLU", swiglus},
 	{"MLA", mlas},
 	{"LatentAttention", latents},
+	{"Attention", attentions},
 	{"Route", routes},
 	{"CombineRows", combines},
 	{"LogProb", logprobs},

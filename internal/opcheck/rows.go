@@ -46,7 +46,7 @@ func splits() (ss []split) {
 			}
 			ss = append(ss, splitHeads(q, strided), splitLogProb(q, strided))
 		}
-		ss = append(ss, splitLatent(strided, 0), splitLatent(strided, 90), splitSequences(strided), splitNorm(strided), splitRoute(strided))
+		ss = append(ss, splitLatent(strided, 0), splitLatent(strided, 90), splitAttention(strided, 0), splitAttention(strided, 230), splitSequences(strided), splitNorm(strided), splitRoute(strided))
 	}
 	return ss
 }

@@ -1,0 +1,282 @@
+package cpu
+
+import (
+	"math"
+
+	"sonde/compute"
+)
+
+// cachedChunk is how many keys, counted from the start of the sequence, make one
+// partial softmax; partial results are joined in their order. Cutting there lets
+// many workers share one row without changing its bits.
+const cachedChunk = 4 * keyBlock
+
+// cachedRows is how many rows of the product (a row is one head of one token) work
+// together: each cached row that is read meets all of them.
+const cachedRows = 64
+
+// cached is causal attention of heads that share their keys and values, for new rows
+// of one sequence: a group of heads of grouped-query attention, or all heads of MLA's
+// absorbed form, whose values are the first columns of its keys.
+type cached struct {
+	heads, d, dv int // d columns of queries and keys, dv of values
+	start        int // position of the first token
+	scale        float32
+	q, o, lse    compute.Tensor // [M, heads*d], [M, heads*dv], [M, heads] or none
+	keys, values compute.Tensor // [S, d], [S, dv]
+	picks        compute.Tensor // [M, K] or none: the keys of each token
+}
+
+// rows is the number of rows of the product.
+func (a *cached) rows() int { return a.q.NumRows() * a.heads }
+
+// blocks is in how many blocks the rows are cut. Picked keys are one token's alone.
+func (a *cached) blocks() int {
+	if a.picks.IsZero() {
+		return (a.rows() + cachedRows - 1) / cachedRows
+	}
+	return a.q.NumRows() * a.perToken()
+}
+
+// perToken is in how many blocks the heads of a token with picks are cut.
+func (a *cached) perToken() int { return (a.heads + cachedRows - 1) / cachedRows }
+
+// chunks is the number of partial softmaxes of the last token.
+func (a *cached) chunks() int {
+	n := a.start + a.q.NumRows()
+	if !a.picks.IsZero() {
+		n = min(n, a.picks.NumCols())
+	}
+	return (n + cachedChunk - 1) / cachedChunk
+}
+
+// cachedBlock is a block of rows at work.
+type cachedBlock struct {
+	*cached
+	k        *kernels
+	w        *worker
+	first, n int     // rows
+	last     int     // keys that its last row sees
+	limit    []int32 // keys that each row sees
+	picks    []int32 // of its token
+	queries  *float32
+	scores   *float32 // [keyBlock][16]
+	fade     *float32
+	f, g     *float32
+}
+
+// block begins the work on block c of a.
+func (a *cached) block(w *worker, k *kernels, c int) cachedBlock {
+	r := cachedBlock{cached: a, k: k, w: w, first: c * cachedRows}
+	r.n = min(cachedRows, a.rows()-r.first)
+	if !a.picks.IsZero() {
+		t, h := c/a.perToken(), c%a.perToken()*cachedRows
+		r.first, r.n = t*a.heads+h, min(cachedRows, a.heads-h)
+		r.picks = picked("attention", a.picks.RowI32(t), a.start+t+1)
+	}
+	r.scores = scratch(w, keyBlock*16)
+	r.fade, r.f, r.g = scratch(w, 16), scratch(w, cachedRows), scratch(w, cachedRows)
+	r.limit = w.scratch.I32(1, cachedRows).RowI32(0)
+	for i := range r.limit {
+		if r.picks != nil {
+			r.limit[i] = int32(len(r.picks))
+		} else {
+			r.limit[i] = int32(a.start + (r.first+min(i, r.n-1))/a.heads + 1)
+		}
+	}
+	r.last = int(r.limit[r.n-1])
+	return r
+}
+
+// partial is a softmax over some keys: the largest score, the sum, and the values.
+type partial struct {
+	out  matrix
+	m, l *float32
+}
+
+// partialSize is the floats of a partial of rows rows, a multiple of 16.
+func partialSize(rows, dv int) int { return rows * (oddLines(dv) + 2) }
+
+// newPartial lays a partial into partialSize floats at p.
+func newPartial(p *float32, rows, dv int) partial {
+	ld := oddLines(dv)
+	return partial{matrix{p, ld}, at(p, rows*ld), at(p, rows*(ld+1))}
+}
+
+// scratchPartial is a partial in the worker's memory.
+func (r *cachedBlock) scratchPartial() partial {
+	rows := 16 * panels(r.n)
+	return newPartial(scratch(r.w, partialSize(rows, r.dv)), rows, r.dv)
+}
+
+// clear makes p a softmax over nothing.
+func (p partial) clear(n int) {
+	clear(slice(p.out.p, n*p.out.ld))
+	clear(slice(p.l, 16*panels(n)))
+	for i := range 16 * panels(n) {
+		*at(p.m, i) = -math.MaxFloat32
+	}
+}
+
+// packQueries brings the block's queries into panels of 16.
+func (r *cachedBlock) packQueries() {
+	r.queries = scratch(r.w, panels(r.n)*packed(r.d))
+	rows := newMatrix(r.w, r.n, r.d)
+	r.eachToken(func(i, t, h, n int) {
+		r.k.copyRows(rows.row(i), 4*rows.ld, at(rowPtr(r.q, t), h*r.d), 4*r.d, n, r.d)
+	})
+	packRows(r.w, r.k, r.queries, rows.p, 4*rows.ld, r.n, r.d)
+}
+
+// eachToken runs f for rows [i, i+n), heads h to h+n of token t.
+func (r *cachedBlock) eachToken(f func(i, t, h, n int)) {
+	for i := 0; i < r.n; {
+		t, h := (r.first+i)/r.heads, (r.first+i)%r.heads
+		n := min(r.n-i, r.heads-h)
+		f(i, t, h, n)
+		i += n
+	}
+}
+
+// whole does all chunks of the block.
+func (r *cachedBlock) whole() {
+	r.packQueries()
+	total := r.scratchPartial()
+	r.chunk(0, total)
+	if r.last > cachedChunk {
+		part := r.scratchPartial()
+		for c := 1; c*cachedChunk < r.last; c++ {
+			r.chunk(c, part)
+			r.join(total, part)
+		}
+	}
+	r.write(total)
+}
+
+// chunk makes the partial softmax over chunk c of the keys.
+func (r *cachedBlock) chunk(c int, p partial) {
+	p.clear(r.n)
+	mark := r.w.scratch.Mark()
+	end := min(r.last, (c+1)*cachedChunk)
+	for first := c * cachedChunk; first < end; first += keyBlock {
+		n := min(keyBlock, end-first)
+		keys, values := r.operands(first, n)
+		for panel := range panels(r.n) {
+			r.step(p, panel, keys, values, first, n, first == c*cachedChunk)
+		}
+		r.w.scratch.Release(mark)
+	}
+}
+
+// operands is the keys and values from place first on, where they lie or copied: when
+// they are picked, when reading whole registers of values would leave the row, and
+// when many rows meet values that share a few sets of the cache.
+func (r *cachedBlock) operands(first, n int) (keys, values matrix) {
+	if r.picks != nil {
+		return r.gather(r.picks[first : first+n])
+	}
+	keys = matrix{rowPtr(r.keys, first), r.keys.Stride()}
+	values = matrix{rowPtr(r.values, first), r.values.Stride()}
+	if r.dv%16 != 0 || r.n > 16 && r.values.Stride()%256 == 0 {
+		lies := values
+		values = newMatrix(r.w, n, r.dv)
+		values.put(r.k, 0, lies.p, 4*lies.ld, n, r.dv)
+	}
+	return keys, values
+}
+
+// gather copies the picked keys and their values.
+func (r *cachedBlock) gather(picks []int32) (keys, values matrix) {
+	keys = newMatrix(r.w, len(picks), r.d)
+	for i, p := range picks {
+		r.k.copyRows(keys.row(i), 0, rowPtr(r.keys, int(p)), 0, 1, r.d)
+	}
+	if r.values.Ptr() == r.keys.Ptr() && oddLines(r.dv) <= keys.ld {
+		return keys, keys
+	}
+	values = newMatrix(r.w, len(picks), r.dv)
+	for i, p := range picks {
+		r.k.copyRows(values.row(i), 0, rowPtr(r.values, int(p)), 0, 1, r.dv)
+	}
+	return keys, values
+}
+
+// step takes n keys from place first on into the softmax of a panel of 16 rows and
+// adds their values.
+func (r *cachedBlock) step(p partial, panel int, keys, values matrix, first, n int, fresh bool) {
+	from := 16 * panel
+	rows := min(16, r.n-from)
+	n = min(n, int(r.limit[from+rows-1])-first)
+	if n <= 0 {
+		return
+	}
+	r.score(panel, keys, n)
+	if skip := max(0, int(r.limit[from])-first); skip < n {
+		r.k.maskCols(at(r.scores, 16*skip), 64, n-skip, 16, &r.limit[from], first+skip)
+	}
+	r.k.softmaxCols(r.scores, 64, n, 16, r.scale, at(p.m, from), at(p.l, from), r.fade)
+	if !fresh && fades(slice(r.fade, rows)) {
+		r.k.scaleRows(p.out.row(from), 4*p.out.ld, p.out.row(from), 4*p.out.ld, r.fade, rows, r.dv)
+	}
+	for c := 0; c < r.dv; c += 16 {
+		r.k.panel(rows, n, r.scores, 4, 64, at(values.p, c), 4*values.ld, at(p.out.row(from), c), 4*p.out.ld, flag(!fresh))
+	}
+}
+
+// fades tells whether multiplying by f changes anything.
+func fades(f []float32) bool {
+	for _, v := range f {
+		if v != 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// scoreSteps is how many steps of the scores' product run at a time, so that a panel of
+// queries and a few cached rows stay in the first cache.
+const scoreSteps = 288
+
+// score fills scores[key][row] for n keys and a panel of rows.
+func (r *cachedBlock) score(panel int, keys matrix, n int) {
+	queries := at(r.queries, panel*packed(r.d))
+	for c := 0; c < r.d; c += scoreSteps {
+		r.k.panel(n, min(scoreSteps, r.d-c), at(keys.p, c), 4*keys.ld, 4, at(queries, 16*c), 64, r.scores, 64, flag(c > 0))
+	}
+}
+
+// join takes the partial softmax over the next chunk into total. A row that sees
+// nothing of it keeps its bits: its factors are 1 and 0.
+func (r *cachedBlock) join(total, p partial) {
+	m, pm, f, g := slice(total.m, r.n), slice(p.m, r.n), slice(r.f, r.n), slice(r.g, r.n)
+	for i := range r.n {
+		top := max(m[i], pm[i])
+		f[i], g[i], m[i] = m[i]-top, pm[i]-top, top
+	}
+	r.k.expMinus(r.f, r.n, 0)
+	r.k.expMinus(r.g, r.n, 0)
+	l, pl := slice(total.l, r.n), slice(p.l, r.n)
+	for i := range r.n {
+		l[i] = l[i]*f[i] + pl[i]*g[i]
+	}
+	r.k.mergeRows(total.out.p, 4*total.out.ld, p.out.p, 4*p.out.ld, r.f, r.g, r.n, r.dv)
+}
+
+// write divides by the sums and writes the output.
+func (r *cachedBlock) write(p partial) {
+	l, m := slice(p.l, r.n), slice(p.m, r.n)
+	if !r.lse.IsZero() {
+		r.eachToken(func(i, t, h, n int) {
+			lse := r.lse.RowF32(t)[h : h+n]
+			for j := range lse {
+				lse[j] = m[i+j] + float32(math.Log(float64(l[i+j])))
+			}
+		})
+	}
+	for i := range l {
+		l[i] = 1 / l[i]
+	}
+	r.eachToken(func(i, t, h, n int) {
+		r.k.scaleRows(at(rowPtr(r.o, t), h*r.dv), 4*r.dv, p.out.row(i), 4*p.out.ld, at(p.l, i), n, r.dv)
+	})
+}
