@@ -34,7 +34,7 @@ const userToken = "<｜User｜>"
 // up to where the assistant's answer begins, and the tokens beside the end-of-text one
 // that end such an answer.
 func (m *Model) ChatPrompt(messages []Message) (ids, stops []int32, err error) {
-	segments, err := text.RenderChat(m.tokCfg, messages, true)
+	segments, err := text.RenderChat(m.tokCfg, messages, text.RenderOptions{AddGenerationPrompt: true})
 	if err != nil {
 		return nil, nil, err
 	}

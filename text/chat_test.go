@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sonde/text/jinja"
 )
 
 func joined(segments []Segment) string {
@@ -167,15 +169,15 @@ func TestPythonJSON(t *testing.T) {
 		`"<é\u001f\u007f\"\\/\n>"`: "\"<é\\u001f\x7f\\\"\\\\/\\n>\"",
 		` [ ] `:                    `[]`, `{}`: `{}`, `null`: `null`, `true`: `true`,
 	} {
-		if got, err := pythonJSON([]byte(in), 0); err != nil || got != want {
+		if got, err := jinja.Dumps([]byte(in), 0); err != nil || got != want {
 			t.Errorf("%s: got %s, %v, want %s", in, got, err, want)
 		}
 	}
-	if got, err := pythonJSON([]byte(`{"a":[1,{}],"b":[]}`), 4); err != nil || got != "{\n    \"a\": [\n        1,\n        {}\n    ],\n    \"b\": []\n}" {
+	if got, err := jinja.Dumps([]byte(`{"a":[1,{}],"b":[]}`), 4); err != nil || got != "{\n    \"a\": [\n        1,\n        {}\n    ],\n    \"b\": []\n}" {
 		t.Errorf("indented: %q, %v", got, err)
 	}
 	for _, bad := range []string{"", "{", "[1,]", "{1:2}", "1 2", `{"a":}`, strings.Repeat("[", 1000) + strings.Repeat("]", 1000)} {
-		if got, err := pythonJSON([]byte(bad), 0); err == nil {
+		if got, err := jinja.Dumps([]byte(bad), 0); err == nil {
 			t.Errorf("%q became %q", clip(bad), got)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"sonde/text/jinja"
 )
 
 // dsml marks the tags of V3.2's tool calls.
@@ -112,7 +114,7 @@ func (t *v32Turns) function(i int) string {
 		t.fail(fmt.Errorf("tool %d: it needs a \"function\" object, as OpenAI's API has it", i))
 		return ""
 	}
-	s, err := pythonJSON(f.Function, 0)
+	s, err := jinja.Dumps(f.Function, 0)
 	if err != nil {
 		t.fail(fmt.Errorf("tool %d: %w", i, err))
 	}
@@ -174,20 +176,18 @@ func (t *v32Turns) invoke(i, j int) {
 		s, _ := c.argumentText()
 		raw = []byte(s)
 	}
-	v, err := parseOrdered(raw)
-	args, ok := v.(*ordered)
+	v, err := jinja.ParseJSON(raw)
+	args, ok := v.(*jinja.Object)
 	if err != nil || !ok {
 		t.failAt(i, fmt.Errorf("the arguments of the call of %q are not a JSON object", clip(c.Name)))
 		return
 	}
 	t.tag("", `invoke name="`+c.Name+`"`)
 	t.text("\n")
-	for n, key := range args.keys {
-		value, isText := args.values[key].(string)
+	for n, key := range args.Keys {
+		value, isText := args.Values[key].(string)
 		if !isText {
-			w := pythonWriter{}
-			w.value(args.values[key], 0)
-			value = w.String()
+			value = jinja.DumpValue(args.Values[key], 0)
 		}
 		if n > 0 {
 			t.text("\n")

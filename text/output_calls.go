@@ -3,6 +3,8 @@ package text
 import (
 	"encoding/json"
 	"strings"
+
+	"sonde/text/jinja"
 )
 
 // toolFormat is how a family of models writes tool calls.
@@ -131,15 +133,10 @@ func parseDSMLCall(raw string) ([]ToolCall, bool) {
 		if n > 0 {
 			args.WriteString(", ")
 		}
-		w := pythonWriter{}
-		w.quote(key)
-		w.WriteString(": ")
 		if kind == "true" || !json.Valid([]byte(value)) {
-			w.quote(value)
-		} else {
-			w.WriteString(value)
+			value = jinja.Quote(value)
 		}
-		args.WriteString(w.String())
+		args.WriteString(jinja.Quote(key) + ": " + value)
 		rest = after
 	}
 	args.WriteByte('}')

@@ -33,6 +33,7 @@ var floors = [][]string{
 	{"compute/ascend"},
 	{"comm"},
 	{"nn"},
+	{"text/jinja"},
 	{"text"},
 	{"model"},
 	{"model/deepseek", "model/llama"},
