@@ -45,6 +45,9 @@ type Net interface {
 	Forward(parts []Part) error
 	// SetTap shows t what crosses the model from now on; nil ends it.
 	SetTap(t Tap)
+	// Close frees the working memory of Forward; a later Forward takes it anew. The
+	// weights' arena is the caller's, and sequences are closed one by one.
+	Close()
 }
 
 // Sequence is one text's keys and values in a model's memory.
