@@ -15,6 +15,7 @@ import (
 	"sonde/compute"
 	"sonde/engine"
 	"sonde/internal/tiny"
+	"sonde/model"
 	"sonde/model/deepseek"
 )
 
@@ -159,12 +160,10 @@ func TestPerplexity(t *testing.T) {
 	// By hand: the logits of a fresh sequence per window, softmax in float64.
 	nats, tokens, bytes := 0.0, 0, 0
 	for at := 0; at+40 < len(ids); at += 40 {
-		seq := m.Network().NewState(40)
-		logits, err := m.Network().ExtendAll(seq, ids[at:at+40])
+		logits, err := model.Logits(m.Network(), ids[at:at+40])
 		if err != nil {
 			t.Fatal(err)
 		}
-		seq.Close()
 		for i := 20; i < 40; i++ { // the token at place i, from the logits before it
 			row, sum := logits[(i-1)*tiny.Vocab:i*tiny.Vocab], 0.0
 			for _, l := range row {

@@ -8,6 +8,7 @@ import (
 
 	"sonde/compute"
 	"sonde/internal/golden"
+	"sonde/model"
 	"sonde/model/deepseek"
 )
 
@@ -69,11 +70,9 @@ func loadModel(t *testing.T, f *Source) *deepseek.Model {
 func allLogits(t *testing.T, m *deepseek.Model, ids golden.Tensor) (all []float32) {
 	n := ids.Shape[1]
 	for b := range ids.Shape[0] {
-		s := m.NewState(n)
-		logits, err := m.ExtendAll(s, ids.I32()[b*n:(b+1)*n])
+		logits, err := model.Logits(m, ids.I32()[b*n:(b+1)*n])
 		must(t, err)
 		all = append(all, logits...)
-		s.Close()
 	}
 	return all
 }

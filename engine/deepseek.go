@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sonde/model"
 	"sonde/model/deepseek"
 	"sonde/text"
 )
@@ -17,18 +18,30 @@ func NewLimited(m *deepseek.Model, t *text.Tokenizer, lim Limits) *Engine {
 // latent makes sequences with MLA's latent cache (arXiv 2405.04434, section 2.1).
 type latent struct{ m *deepseek.Model }
 
-func (l latent) NewSequence(maxLen int) Sequence { return &latentSequence{l.m, l.m.NewState(maxLen)} }
+func (l latent) NewSequence(maxLen int) Sequence { return &latentSequence{l.m, l.m.NewSequence(maxLen)} }
 func (l latent) Context() int                    { return l.m.Config().MaxPositionEmbedding }
 func (l latent) Vocab() int                      { return l.m.Config().VocabSize }
 
 type latentSequence struct {
 	m *deepseek.Model
-	s *deepseek.State
+	s model.Sequence
 }
 
-func (q *latentSequence) Extend(ids []int32) ([]float32, error)    { return q.m.Extend(q.s, ids) }
-func (q *latentSequence) ExtendAll(ids []int32) ([]float32, error) { return q.m.ExtendAll(q.s, ids) }
-func (q *latentSequence) Close()                                   { q.s.Close() }
+func (q *latentSequence) Extend(ids []int32) ([]float32, error) {
+	return q.forward(ids, model.WantLast)
+}
+
+func (q *latentSequence) ExtendAll(ids []int32) ([]float32, error) {
+	return q.forward(ids, model.WantAll)
+}
+
+func (q *latentSequence) forward(ids []int32, w model.Want) ([]float32, error) {
+	p := []model.Part{{Sequence: q.s, IDs: ids, Want: w}}
+	err := q.m.Forward(p)
+	return p[0].Logits, err
+}
+
+func (q *latentSequence) Close() { q.s.Close() }
 
 type tokens struct{ *text.Tokenizer }
 

@@ -9,6 +9,7 @@ type MLADims struct {
 	KVLora               int
 	Eps                  float32
 	Scale                float32 // softmax scale, YaRN's correction included
+	Index                IndexerDims
 }
 
 // QK is the width of a query or key.
@@ -25,11 +26,13 @@ type MLA struct {
 	QB     compute.Tensor `weight:"q_b_proj.weight"`            // [H*(Nope+Rope), QLora]
 	KVA    compute.Tensor `weight:"kv_a_proj_with_mqa.weight"`  // [KVLora+Rope, D]
 	KVNorm compute.Tensor `weight:"kv_a_layernorm.weight,norm"` // [1, KVLora]
-	KVB    compute.Tensor `weight:"kv_b_proj.weight"`           // [H*(Nope+V), KVLora]
+	KVB    compute.Tensor `weight:"kv_b_proj.weight,plain"`     // [H*(Nope+V), KVLora]
 	O      compute.Tensor `weight:"o_proj.weight"`              // [D, H*V]
+	Index  *Indexer       `weight:"indexer"`                    // V3.2's, nil elsewhere
 }
 
-// MLARecord is what MLA's backward needs and leaves for its weight part.
+// MLARecord is what MLA's backward needs and leaves for its weight part. Extend fills
+// what taps are shown: X, QAN, CKV, Picks and Out.
 type MLARecord struct {
 	X             compute.Tensor // [T, D]
 	QA, QAN       compute.Tensor // [T, QLora] before and after the norm
@@ -37,12 +40,15 @@ type MLARecord struct {
 	CKV           compute.Tensor // [T, KVLora] after the norm
 	QNorm, KVNorm NormRecord
 	Attn          compute.MLAArgs
+	Picks         compute.Tensor // [T, TopK], the indexer's
+	Out           compute.Tensor // [T, H*V]: the heads' outputs
 
 	DY, DQ, DQA, DQAN, DKV, DCKV, DKVA compute.Tensor
 }
 
 // query computes roped queries q [T, H*(Nope+Rope)] from x.
 func (m *MLA) query(be compute.Backend, ar *compute.Arena, d MLADims, x, pos, table compute.Tensor, rec *MLARecord) compute.Tensor {
+	rec.X = x
 	q := ar.F32(x.NumRows(), d.Heads*d.QK())
 	if d.QLora == 0 {
 		Linear(be, q, x, m.Q, false)
@@ -71,7 +77,6 @@ func (d MLADims) ropeK(kv, pos, table compute.Tensor, inverse bool) compute.Rope
 // compute.RopeArgs has it.
 func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, seqs int, y, x, pos, table compute.Tensor, rec *MLARecord) {
 	t := x.NumRows()
-	rec.X = x
 	q := m.query(be, ar, d, x, pos, table, rec)
 	rec.KVA, rec.CKV = ar.F32(t, d.Latent()), ar.F32(t, d.KVLora)
 	Linear(be, rec.KVA, x, m.KVA, false)
@@ -79,11 +84,27 @@ func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, seqs int
 	Norm(be, ar, rec.CKV, rec.KVA.Cols(0, d.KVLora), m.KVNorm, d.Eps, &rec.KVNorm)
 	kv := ar.F32(t, d.Heads*(d.Nope+d.V))
 	Linear(be, kv, rec.CKV, m.KVB, false)
+	rec.Out = ar.F32(t, d.Heads*d.V)
 	rec.Attn = compute.MLAArgs{Batch: seqs, SeqLen: t / seqs, Heads: d.Heads, Nope: d.Nope, Rope: d.Rope, V: d.V,
 		Scale: d.Scale, Q: q, KV: kv, KR: rec.KVA.Cols(d.KVLora, d.Latent()),
-		O: ar.F32(t, d.Heads*d.V), LSE: ar.F32(t, d.Heads)}
+		O: rec.Out, LSE: ar.F32(t, d.Heads)}
+	if m.Index != nil {
+		rec.Picks = m.Index.Pick(be, ar, d.Index, x, rec.QAN, pos, table, evenSeqs(ar, seqs, t/seqs, d.Index.Dim))
+		if t/seqs > d.Index.TopK {
+			rec.Attn.Picks = rec.Picks
+		}
+	}
 	be.MLAForward(rec.Attn)
-	Linear(be, y, rec.Attn.O, m.O, true)
+	Linear(be, y, rec.Out, m.O, true)
+}
+
+// evenSeqs are sequences of n rows each, all from their beginning.
+func evenSeqs(ar *compute.Arena, seqs, n, dim int) []IndexSeq {
+	out := make([]IndexSeq, seqs)
+	for i := range out {
+		out[i] = IndexSeq{Row: i * n, Rows: n, Keys: ar.F32(n, dim)}
+	}
+	return out
 }
 
 // BackwardInput writes dx, the gradient of Forward to x.
@@ -112,7 +133,7 @@ func (m *MLA) BackwardInput(be compute.Backend, ar *compute.Arena, d MLADims, dx
 
 // BackwardWeight adds the gradients of the weights to g.
 func (m *MLA) BackwardWeight(be compute.Backend, d MLADims, g *MLA, rec *MLARecord) {
-	LinearBackwardWeight(be, g.O, rec.DY, rec.Attn.O, m.O)
+	LinearBackwardWeight(be, g.O, rec.DY, rec.Out, m.O)
 	LinearBackwardWeight(be, g.KVB, rec.DKV, rec.CKV, m.KVB)
 	NormBackwardWeight(be, g.KVNorm, rec.DCKV, &rec.KVNorm)
 	LinearBackwardWeight(be, g.KVA, rec.DKVA, rec.X, m.KVA)
@@ -125,31 +146,77 @@ func (m *MLA) BackwardWeight(be compute.Backend, d MLADims, g *MLA, rec *MLAReco
 	LinearBackwardWeight(be, g.QA, rec.DQA, rec.X, m.QA)
 }
 
-// Extend is y += attention(x) in the absorbed form for new rows of one sequence:
-// the rows' latents are written to cache from row start on, and the queries meet
-// the cached latents directly (q through W_UK, output through W_UV). cache
-// [S, KVLora+Rope]. No backward follows.
-func (m *MLA) Extend(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos, table, cache compute.Tensor, start int) {
+// LatentSeq is one sequence's share of Extend's rows: rows [Row, Row+Rows) stand at
+// positions from Start on.
+type LatentSeq struct {
+	Row, Rows, Start int
+	Cache            compute.Tensor // [at least Start+Rows, KVLora+Rope]
+	Keys             compute.Tensor // [at least Start+Rows, Index.Dim], the indexer's
+}
+
+// Extend is y += attention(x) in the absorbed form for new rows of several sequences
+// side by side: the rows' latents are written to their sequences' caches, and the
+// queries meet the cached latents directly (q through W_UK, output through W_UV).
+// x, y [T, D], pos [1, T]. No backward follows.
+func (m *MLA) Extend(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos, table compute.Tensor, seqs []LatentSeq, rec *MLARecord) {
 	t, row := x.NumRows(), d.Latent()
-	var rec MLARecord
-	q := m.query(be, ar, d, x, pos, table, &rec)
-	fresh := cache.Rows(start, start+t)
-	kva := ar.F32(t, row)
-	Linear(be, kva, x, m.KVA, false)
-	be.Rope(d.ropeK(kva, pos, table, false))
-	Norm(be, ar, fresh.Cols(0, d.KVLora), kva.Cols(0, d.KVLora), m.KVNorm, d.Eps, nil)
-	be.Copy(fresh.Cols(d.KVLora, row), kva.Cols(d.KVLora, row))
+	q := m.query(be, ar, d, x, pos, table, rec)
+	m.remember(be, ar, d, x, pos, table, seqs, rec)
 
 	ql := ar.F32(t, d.Heads*row)
 	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NN, C: ql, A: q, B: m.KVB, Heads: d.Heads,
 		CCols: row, CWidth: d.KVLora, ACols: d.QK(), AWidth: d.Nope, BRows: d.Nope + d.V, BCount: d.Nope})
-	for h := range d.Heads {
-		be.Copy(ql.Cols(h*row+d.KVLora, (h+1)*row), q.Cols(h*d.QK()+d.Nope, (h+1)*d.QK()))
+	be.Copy(ql.Reshape(t*d.Heads, row).Cols(d.KVLora, row), q.Reshape(t*d.Heads, d.QK()).Cols(d.Nope, d.QK()))
+	ol := ar.F32(t, d.Heads*d.KVLora)
+	for _, s := range seqs {
+		d.attend(be, ol, ql, s, rec.Picks)
 	}
-	ol, o := ar.F32(t, d.Heads*d.KVLora), ar.F32(t, d.Heads*d.V)
-	be.LatentAttention(compute.LatentArgs{Heads: d.Heads, Latent: d.KVLora, Rope: d.Rope, Start: start,
-		Scale: d.Scale, Q: ql, Cache: cache.Rows(0, start+t), O: ol})
-	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NT, C: o, A: ol, B: m.KVB, Heads: d.Heads,
+	rec.Out = ar.F32(t, d.Heads*d.V)
+	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NT, C: rec.Out, A: ol, B: m.KVB, Heads: d.Heads,
 		CCols: d.V, CWidth: d.V, ACols: d.KVLora, AWidth: d.KVLora, BRows: d.Nope + d.V, BOff: d.Nope, BCount: d.V})
-	Linear(be, y, o, m.O, true)
+	Linear(be, y, rec.Out, m.O, true)
+}
+
+// remember writes what later rows need of x to the sequences' caches and, where there
+// is an indexer, chooses the keys.
+func (m *MLA) remember(be compute.Backend, ar *compute.Arena, d MLADims, x, pos, table compute.Tensor, seqs []LatentSeq, rec *MLARecord) {
+	t, row := x.NumRows(), d.Latent()
+	rec.KVA, rec.CKV = ar.F32(t, row), ar.F32(t, d.KVLora)
+	Linear(be, rec.KVA, x, m.KVA, false)
+	be.Rope(d.ropeK(rec.KVA, pos, table, false))
+	Norm(be, ar, rec.CKV, rec.KVA.Cols(0, d.KVLora), m.KVNorm, d.Eps, nil)
+	var index []IndexSeq
+	for _, s := range seqs {
+		fresh := s.Cache.Rows(s.Start, s.Start+s.Rows)
+		be.Copy(fresh.Cols(0, d.KVLora), rec.CKV.Rows(s.Row, s.Row+s.Rows))
+		be.Copy(fresh.Cols(d.KVLora, row), rec.KVA.Rows(s.Row, s.Row+s.Rows).Cols(d.KVLora, row))
+		index = append(index, IndexSeq{s.Row, s.Rows, s.Start, s.Keys})
+	}
+	if m.Index != nil {
+		rec.Picks = m.Index.Pick(be, ar, d.Index, x, rec.QAN, pos, table, index)
+	}
+}
+
+// attend is the absorbed attention of one sequence's rows. Rows that see no more keys
+// than an indexer picks read them all, wherever a call's rows begin and end: so their
+// bits do not depend on that.
+func (d MLADims) attend(be compute.Backend, ol, ql compute.Tensor, s LatentSeq, picks compute.Tensor) {
+	a := compute.LatentArgs{Heads: d.Heads, Latent: d.KVLora, Rope: d.Rope, Scale: d.Scale}
+	dense := s.Rows
+	if !picks.IsZero() {
+		dense = min(max(d.Index.TopK-s.Start, 0), s.Rows)
+	}
+	part := func(from, to int) {
+		if from == to {
+			return
+		}
+		a.Start, a.Cache = s.Start+from, s.Cache.Rows(0, s.Start+to)
+		a.Q, a.O = ql.Rows(s.Row+from, s.Row+to), ol.Rows(s.Row+from, s.Row+to)
+		be.LatentAttention(a)
+	}
+	part(0, dense)
+	if dense < s.Rows {
+		a.Picks = picks.Rows(s.Row+dense, s.Row+s.Rows)
+		part(dense, s.Rows)
+	}
 }

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"sonde/compute"
@@ -143,31 +144,118 @@ func TestMLAGradient(t *testing.T) {
 	}
 }
 
+// latentRun feeds several sequences of n rows of x, one after the other, through the
+// absorbed form, piece rows of each at a time, all sequences side by side.
+func (b *bench) latentRun(m *MLA, d MLADims, x, table compute.Tensor, n, piece int) compute.Tensor {
+	seqs, dim := x.NumRows()/n, x.NumCols()
+	y := b.zero(x.NumRows(), dim)
+	caches, keys := make([]compute.Tensor, seqs), make([]compute.Tensor, seqs)
+	for i := range seqs {
+		caches[i], keys[i] = b.zero(n, d.Latent()), b.zero(n, max(d.Index.Dim, 1))
+	}
+	for at := 0; at < n; at += piece {
+		rows := min(piece, n-at)
+		xs, ys := b.zero(seqs*rows, dim), b.zero(seqs*rows, dim)
+		pos := make([]int32, seqs*rows)
+		var parts []LatentSeq
+		for i := range seqs {
+			b.be.Copy(xs.Rows(i*rows, (i+1)*rows), x.Rows(i*n+at, i*n+at+rows))
+			for j := range rows {
+				pos[i*rows+j] = int32(at + j)
+			}
+			parts = append(parts, LatentSeq{Row: i * rows, Rows: rows, Start: at, Cache: caches[i], Keys: keys[i]})
+		}
+		m.Extend(b.be, b.ar, d, ys, xs, compute.WrapI32(pos, 1, len(pos)), table, parts, &MLARecord{})
+		for i := range seqs {
+			b.be.Copy(y.Rows(i*n+at, i*n+at+rows), ys.Rows(i*rows, (i+1)*rows))
+		}
+	}
+	return y
+}
+
+// sameBits compares the absorbed form fed in pieces, and each sequence alone, with all
+// rows at once.
+func (b *bench) sameBits(m *MLA, d MLADims, x, table compute.Tensor, n int, whole compute.Tensor) {
+	b.t.Helper()
+	for _, piece := range []int{1, 2, 4, 7} {
+		if !slices.Equal(b.get(b.latentRun(m, d, x, table, n, piece)), b.get(whole)) {
+			b.t.Errorf("fed %d rows at a time, the bits differ", piece)
+		}
+	}
+	for at := 0; at < x.NumRows(); at += n {
+		if !slices.Equal(b.get(b.latentRun(m, d, x.Rows(at, at+n), table, n, 3)), b.get(whole.Rows(at, at+n))) {
+			b.t.Errorf("the sequence at row %d has other bits alone", at)
+		}
+	}
+}
+
 // TestMLAAbsorbedEqualsExpanded: the two forms are the same function, and the
-// absorbed one gives the same bits however the rows are fed.
+// absorbed one gives the same bits however the rows are fed and whatever is beside them.
 func TestMLAAbsorbedEqualsExpanded(t *testing.T) {
 	b := newBench(t)
 	d := MLADims{Heads: 2, Nope: 5, Rope: 4, V: 3, QLora: 7, KVLora: 6, Eps: testEps, Scale: 0.3}
-	const n, dim = 9, 8
-	x, xm := b.random(n, dim, 1)
+	const seqs, n, dim = 3, 9, 8
+	x, xm := b.random(seqs*n, dim, 1)
 	m, w := b.mla(d, dim)
-	pos, table := b.positions(1, n, d.Rope)
-	feed := func(piece int) compute.Tensor {
-		y, cache := b.zero(n, dim), b.zero(n, d.Latent())
-		for at := 0; at < n; at += piece {
-			to := min(at+piece, n)
-			m.Extend(b.be, b.ar, d, y.Rows(at, to), x.Rows(at, to), pos.Cols(at, to), table, cache, at)
-		}
+	_, table := b.positions(seqs, n, d.Rope)
+	whole := b.latentRun(m, d, x, table, n, n)
+	b.checkForward("absorbed", whole, w.forward(d, seqs, xm))
+	b.sameBits(m, d, x, table, n, whole)
+}
+
+// TestIndexer: with as many picks as there are keys an indexer changes nothing; with
+// fewer, expanded and absorbed form read the same keys, and the bits stay.
+func TestIndexer(t *testing.T) {
+	b := newBench(t)
+	d := MLADims{Heads: 2, Nope: 5, Rope: 4, V: 3, QLora: 7, KVLora: 6, Eps: testEps, Scale: 0.3,
+		Index: IndexerDims{Heads: 3, Dim: 6, Rope: 4}}
+	const seqs, n, dim = 2, 13, 8
+	x, xm := b.random(seqs*n, dim, 1)
+	m, w := b.mla(d, dim)
+	m.Index = b.indexer(d, dim)
+	pos, table := b.positions(seqs, n, d.Rope)
+	expanded := func() compute.Tensor {
+		y := b.zero(seqs*n, dim)
+		m.Forward(b.be, b.ar, d, seqs, y, x, pos, table, &MLARecord{})
 		return y
 	}
-	whole := feed(n)
-	b.checkForward("absorbed", whole, w.forward(d, 1, xm))
-	for _, piece := range []int{1, 2, 4} {
-		got, want := b.get(feed(piece)), b.get(whole)
-		for i := range want {
-			if got[i] != want[i] {
-				t.Fatalf("fed %d rows at a time, element %d is %v, not %v", piece, i, got[i], want[i])
-			}
-		}
+	d.Index.TopK = n
+	all := w.forward(d, seqs, xm)
+	b.checkForward("expanded, every key picked", expanded(), all)
+	b.checkForward("absorbed, every key picked", b.latentRun(m, d, x, table, n, n), all)
+	d.Index.TopK = 5
+	sparse := b.matOf(expanded())
+	if diff(sparse, all) < 1e-3 {
+		t.Error("picking 5 of 13 keys changed nothing")
 	}
+	whole := b.latentRun(m, d, x, table, n, n)
+	b.checkForward("absorbed, 5 keys picked", whole, sparse)
+	b.sameBits(m, d, x, table, n, whole)
+}
+
+func (b *bench) indexer(d MLADims, dim int) *Indexer {
+	var m Indexer
+	m.QB, _ = b.random(d.Index.Heads*d.Index.Dim, d.QLora, 0.5)
+	m.K, _ = b.random(d.Index.Dim, dim, 0.5)
+	m.KNorm, _ = b.random(1, d.Index.Dim, 1)
+	m.KBias, _ = b.random(1, d.Index.Dim, 0.3)
+	m.Heads, _ = b.random(d.Index.Heads, dim, 1)
+	return &m
+}
+
+func (b *bench) matOf(t compute.Tensor) mat {
+	m := newMat(t.NumRows(), t.NumCols())
+	for i, v := range b.get(t) {
+		m.v[i] = float64(v)
+	}
+	return m
+}
+
+// diff is the greatest difference of two matrices.
+func diff(a, b mat) float64 {
+	worst := 0.0
+	for i := range a.v {
+		worst = max(worst, math.Abs(a.v[i]-b.v[i]))
+	}
+	return worst
 }

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"sonde/compute"
@@ -21,21 +22,38 @@ type moe64 struct {
 	alpha                  float64
 }
 
+// scores are one token's, from its logits.
+func (m *moe64) scores(logits []float64) []float64 {
+	out, sum := make([]float64, len(logits)), 0.0
+	for i, l := range logits {
+		out[i] = math.Exp(l)
+		sum += out[i]
+	}
+	for i, l := range logits {
+		if m.d.Softmax {
+			out[i] /= sum
+		} else {
+			out[i] = sigmoid(l)
+		}
+	}
+	return out
+}
+
 func (m *moe64) forward(x mat) mat {
 	y := mlp64(x, m.shared[0], m.shared[1], m.shared[2])
 	s := x.mulT(m.router)
 	dim := x.c
 	for t := range x.r {
-		sum := 1.0
+		score, sum := m.scores(s.row(t)), 1.0
 		if m.d.Normalize {
 			sum = 1e-20
 			for _, e := range m.experts[t] {
-				sum += sigmoid(s.at(t, int(e)))
+				sum += score[e]
 			}
 		}
 		for _, e32 := range m.experts[t] {
 			e := int(e32)
-			w := float64(m.d.Scale) * sigmoid(s.at(t, e)) / sum
+			w := float64(m.d.Scale) * score[e] / sum
 			out := mlp64(x.rows(t, t+1), m.gate.rows(e*m.f, (e+1)*m.f), m.up.rows(e*m.f, (e+1)*m.f), m.down.rows(e*dim, (e+1)*dim))
 			for j := range dim {
 				y.row(t)[j] += w * out.v[j]
@@ -56,12 +74,12 @@ func (m *moe64) balance(x mat) float64 {
 			for _, i := range m.experts[t] {
 				count[i]++
 			}
-			sum := 0.0
-			for i := range e {
-				sum += sigmoid(s.at(t, i))
+			score, sum := m.scores(s.row(t)), 0.0
+			for _, v := range score {
+				sum += v
 			}
-			for i := range e {
-				p[i] += sigmoid(s.at(t, i)) / sum / float64(m.seqLen)
+			for i, v := range score {
+				p[i] += v / sum / float64(m.seqLen)
 			}
 		}
 		for i := range e {
@@ -75,12 +93,16 @@ func TestMoEGradient(t *testing.T) {
 	for _, d := range []MoEDims{
 		{Experts: 8, TopK: 3, Groups: 4, TopGroups: 2, Normalize: true, Scale: 2.5},
 		{Experts: 6, TopK: 2, Groups: 1, TopGroups: 1, Scale: 1},
+		{Experts: 8, TopK: 3, Groups: 4, TopGroups: 2, Softmax: true, GroupMax: true, Scale: 16},
 	} {
 		b := newBench(t)
 		const seqs, n, dim, f = 2, 6, 7, 5
 		x, xm := b.random(seqs*n, dim, 1)
 		dy, c := b.random(seqs*n, dim, 1)
 		layer, ref := b.moe(d, dim, f)
+		if d.Softmax {
+			layer.Router.Bias = compute.Tensor{}
+		}
 		ref.seqLen, ref.alpha = n, 0.5
 		y, dx := b.zero(seqs*n, dim), b.zero(seqs*n, dim)
 		var rec MoERecord
@@ -102,6 +124,39 @@ func TestMoEGradient(t *testing.T) {
 		b.checkGrad("moe up", g.Up, ref.up, loss)
 		b.checkGrad("moe down", g.Down, ref.down, loss)
 		b.checkGrad("moe shared", g.Shared.Down, ref.shared[2], loss)
+	}
+}
+
+// TestMoEParts: experts in tensors of their own give the same bits as experts that lie
+// one after another, forward and backward to the input.
+func TestMoEParts(t *testing.T) {
+	b := newBench(t)
+	d := MoEDims{Experts: 6, TopK: 2, Groups: 1, TopGroups: 1, Normalize: true, Scale: 1}
+	const rows, dim, f = 9, 7, 5
+	x, _ := b.random(rows, dim, 1)
+	dy, _ := b.random(rows, dim, 1)
+	m, _ := b.moe(d, dim, f)
+	run := func() [][]float32 {
+		y, dx := b.zero(rows, dim), b.zero(rows, dim)
+		var rec MoERecord
+		m.Forward(b.be, b.ar, d, y, x, &rec)
+		m.BackwardInput(b.be, b.ar, d, dx, dy, &rec, Balance{SeqLen: rows})
+		return [][]float32{b.get(y), b.get(dx)}
+	}
+	want := run()
+	split := func(t *compute.Tensor) (parts []compute.Tensor) {
+		n := t.NumRows() / d.Experts
+		for e := range d.Experts {
+			part := b.zero(n, t.NumCols())
+			b.be.Copy(part, t.Rows(e*n, (e+1)*n))
+			parts = append(parts, part)
+		}
+		*t = compute.Tensor{}
+		return parts
+	}
+	m.GateParts, m.UpParts, m.DownParts = split(&m.Gate), split(&m.Up), split(&m.Down)
+	if got := run(); !slices.EqualFunc(got, want, slices.Equal) {
+		t.Error("experts in parts give other bits")
 	}
 }
 

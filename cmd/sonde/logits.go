@@ -10,7 +10,7 @@ import (
 	"math"
 
 	"sonde"
-	"sonde/model/deepseek"
+	"sonde/model"
 )
 
 // logitsCmd prints a model's logits, for programs that compare them with another
@@ -53,19 +53,17 @@ func (c logitsCmd) Run(s streams) error {
 }
 
 // writeLogits runs one sequence through the model.
-func writeLogits(w io.Writer, m *deepseek.Model, ids []int32) error {
-	vocab := m.Config().VocabSize
+func writeLogits(w io.Writer, m model.Net, ids []int32) error {
+	vocab := m.Describe().Vocab()
 	for _, id := range ids {
 		if id < 0 || int(id) >= vocab {
 			return fmt.Errorf("token %d is not in the vocabulary of %d", id, vocab)
 		}
 	}
-	if limit := m.Config().MaxPositionEmbedding; len(ids) == 0 || len(ids) > limit {
+	if limit := m.Describe().Context(); len(ids) == 0 || len(ids) > limit {
 		return fmt.Errorf("%d tokens; the model takes 1 to %d", len(ids), limit)
 	}
-	state := m.NewState(len(ids))
-	defer state.Close()
-	logits, err := m.ExtendAll(state, ids)
+	logits, err := model.Logits(m, ids)
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func (p *pass) backwardLayerInput(l *Layer, dx compute.Tensor, rec *layerRecord)
 	}
 	nn.NormBackwardInput(be, dx, rec.dh2, l.PostNorm, &rec.midNorm, true)
 	dy = p.clone(dx)
-	l.Attn.BackwardInput(be, p.ar, m.cfg.mla(), rec.dh1, dy, p.pos, m.rope, &rec.attn)
+	l.Attn.BackwardInput(be, p.ar, m.cfg.mla(), rec.dh1, dy, p.pos, p.rope, &rec.attn)
 	nn.NormBackwardInput(be, dx, rec.dh1, l.InputNorm, &rec.inNorm, true)
 }
 

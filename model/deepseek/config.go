@@ -1,17 +1,27 @@
 package deepseek
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"sort"
 	"strings"
+
+	"sonde/model"
 )
 
-// Config is a DeepSeek-V3 model's config.json, by the names Hugging Face gives.
+// The architectures that this room runs, by their classes in transformers.
+const (
+	V2  = "DeepseekV2ForCausalLM"  // V2, V2-Lite
+	V3  = "DeepseekV3ForCausalLM"  // V3, R1, V3.1
+	V32 = "DeepseekV32ForCausalLM" // V3.2: sparse attention
+)
+
+// modelTypes are the architectures' names in model_type.
+var modelTypes = map[string]string{V2: "deepseek_v2", V3: "deepseek_v3", V32: "deepseek_v32"}
+
+// Config is a DeepSeek model's config.json, by the names Hugging Face gives.
 type Config struct {
+	// Arch is one of V2, V3 and V32; "" is V3.
+	Arch                 string  `json:"-"`
 	VocabSize            int     `json:"vocab_size"`
 	HiddenSize           int     `json:"hidden_size"`
 	IntermediateSize     int     `json:"intermediate_size"`     // width of the dense layers' feed-forward
@@ -36,57 +46,53 @@ type Config struct {
 	MaxPositionEmbedding int     `json:"max_position_embeddings"`
 	InitializerRange     float64 `json:"initializer_range"`
 	RMSNormEps           float64 `json:"rms_norm_eps"`
-	RopeTheta            float64 `json:"rope_theta"`
 	BOSTokenID           int     `json:"bos_token_id"`
 	EOSTokenID           int     `json:"eos_token_id"`
-	Rope                 Yarn    `json:"-"`
+	// TopKMethod is how the router chooses: "noaux_tc" (V3), "greedy" or
+	// "group_limited_greedy" (V2); "" is V3's.
+	TopKMethod string `json:"topk_method"`
+	// The indexer of V3.2: heads, their width, and how many keys a token reads. Zero
+	// elsewhere.
+	IndexNHeads  int `json:"index_n_heads,omitempty"`
+	IndexHeadDim int `json:"index_head_dim,omitempty"`
+	IndexTopK    int `json:"index_topk,omitempty"`
+
+	Rope model.Rope `json:"-"`
 	// FP8Block is the block of an FP8 checkpoint's scales, [0, 0] where weights
 	// are not FP8.
 	FP8Block [2]int `json:"-"`
 }
 
-// Yarn is the rope scaling of YaRN (arXiv 2309.00071). A zero Factor means none.
-type Yarn struct {
-	Factor        float64 `json:"factor"`
-	BetaFast      float64 `json:"beta_fast"`
-	BetaSlow      float64 `json:"beta_slow"`
-	MScale        float64 `json:"mscale"`
-	MScaleAllDim  float64 `json:"mscale_all_dim"`
-	OriginalMax   int     `json:"original_max_position_embeddings"`
-	AttentionFact float64 `json:"-"` // attention_factor, 0 where the file has none
-}
-
-// ErrConfig is wrapped by every error of ParseConfig.
-var ErrConfig = errors.New("config.json")
-
 // harmless keys do not change what this program computes.
 var harmless = strings.Fields(`_name_or_path architectures attention_dropout auto_map aux_loss_alpha dtype ep_size
 	head_dim model_type output_attentions output_hidden_states output_router_logits pad_token_id pretraining_tp
-	qk_head_dim return_dict router_aux_loss_coef seq_aux torch_dtype transformers_version unsloth_fixed use_cache
+	return_dict router_aux_loss_coef seq_aux torch_dtype transformers_version unsloth_fixed use_cache
 	chunk_size_feed_forward id2label label2id is_encoder_decoder problem_type tokenizer_class`)
 
 // fixed keys would change the result if they had another value than the one given.
 var fixed = map[string]string{
-	"attention_bias": "false", "hidden_act": `"silu"`, "moe_layer_freq": "1", "rope_interleave": "true",
-	"scoring_func": `"sigmoid"`, "tie_word_embeddings": "false", "topk_method": `"noaux_tc"`,
+	"attention_bias": "false", "mlp_bias": "false", "hidden_act": `"silu"`, "moe_layer_freq": "1", "rope_interleave": "true",
+	"tie_word_embeddings": "false",
 }
 
 // special keys are read by code of their own.
-var special = strings.Fields("q_lora_rank rope_scaling rope_parameters rope_theta quantization_config compression_config")
+var special = strings.Fields(`q_lora_rank rope_scaling rope_parameters rope_theta quantization_config compression_config
+	qk_head_dim scoring_func topk_method layer_types mlp_layer_types eos_token_id`)
 
-// ParseConfig reads a config.json of DeepseekV3ForCausalLM. What would change the
-// result and is not supported is an error that names the key; unknown keys are
+// ParseConfig reads a config.json of a DeepSeek model, V2 to V3.2. What would change
+// the result and is not supported is an error that names the key; unknown keys are
 // returned as warnings; contradictory values are errors.
 func ParseConfig(data []byte) (*Config, []string, error) {
-	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(data, &keys); err != nil {
-		return nil, nil, fmt.Errorf("%w is not a JSON object: %v", ErrConfig, err)
-	}
-	c := &Config{NumNextnPredict: 0, NSharedExperts: 0, RoutedScalingFactor: 1, NGroup: 1, TopKGroup: 1, NormTopKProb: true,
-		InitializerRange: 0.02, RMSNormEps: 1e-6, RopeTheta: 10000, BOSTokenID: 0, EOSTokenID: 1, MaxPositionEmbedding: 4096}
-	if err := checkArchitecture(keys); err != nil {
+	keys, err := model.ReadKeys(data)
+	if err != nil {
 		return nil, nil, err
 	}
+	c := &Config{RoutedScalingFactor: 1, NGroup: 1, TopKGroup: 1,
+		InitializerRange: 0.02, RMSNormEps: 1e-6, EOSTokenID: 1, MaxPositionEmbedding: 4096}
+	if c.Arch, err = architecture(keys); err != nil {
+		return nil, nil, err
+	}
+	c.NormTopKProb = c.Arch != V2
 	if err := c.readPlain(keys); err != nil {
 		return nil, nil, err
 	}
@@ -96,63 +102,49 @@ func ParseConfig(data []byte) (*Config, []string, error) {
 	if err := c.Validate(); err != nil {
 		return nil, nil, err
 	}
-	return c, unknownKeys(keys), nil
+	return c, c.unknown(keys), nil
 }
 
-func bad(key, format string, args ...any) error {
-	return fmt.Errorf("%w: %q %s", ErrConfig, key, fmt.Sprintf(format, args...))
-}
-
-func checkArchitecture(keys map[string]json.RawMessage) error {
+// architecture is the class that the file names, or the one of its model_type.
+func architecture(keys model.Keys) (string, error) {
 	var archs []string
-	if raw, ok := keys["architectures"]; ok {
-		if err := json.Unmarshal(raw, &archs); err != nil {
-			return bad("architectures", "should be a list of names, found %s", clip(raw))
+	var kind string
+	if err := errors.Join(keys.Read("architectures", &archs), keys.Read("model_type", &kind)); err != nil {
+		return "", err
+	}
+	arch := V3
+	for a, t := range modelTypes {
+		if slices.Contains(archs, a) || len(archs) == 0 && kind == t {
+			arch = a
 		}
 	}
-	if len(archs) > 0 && !slices.Contains(archs, "DeepseekV3ForCausalLM") {
-		return bad("architectures", "is %q; this model room runs DeepseekV3ForCausalLM alone", archs[0])
+	switch {
+	case len(archs) > 0 && !slices.Contains(archs, arch):
+		return "", model.BadKey("architectures", "is %q; here run %s, %s and %s", archs[0], V2, V3, V32)
+	case kind != "" && kind != modelTypes[arch]:
+		return "", model.BadKey("model_type", "is %q, but %s is %q; the file belongs to another model", kind, arch, modelTypes[arch])
 	}
-	var mt string
-	if raw, ok := keys["model_type"]; ok {
-		if err := json.Unmarshal(raw, &mt); err != nil || mt != "deepseek_v3" {
-			return bad("model_type", "is %s, expected \"deepseek_v3\"", clip(raw))
-		}
-	}
-	return nil
+	return arch, nil
 }
-
-func clip(raw []byte) string {
-	if len(raw) > 60 {
-		return string(raw[:60]) + "..."
-	}
-	return string(raw)
-}
-
-func isNull(raw json.RawMessage) bool { return string(bytes.TrimSpace(raw)) == "null" }
 
 // readPlain reads the keys that the struct's tags name, one by one so that an error
 // can name its key, and checks the fixed ones.
-func (c *Config) readPlain(keys map[string]json.RawMessage) error {
+func (c *Config) readPlain(keys model.Keys) error {
 	for _, f := range c.fields() {
-		raw, ok := keys[f.key]
-		if !ok || isNull(raw) {
-			if f.required {
-				return bad(f.key, "is missing")
-			}
-			continue
+		read := keys.Read
+		if f.required {
+			read = keys.Need
 		}
-		if err := json.Unmarshal(raw, f.ptr); err != nil {
-			return bad(f.key, "has the value %s: %v", clip(raw), err)
+		if err := read(f.key, f.ptr); err != nil {
+			return err
 		}
 	}
-	if _, ok := keys["num_key_value_heads"]; !ok {
+	if !keys.Has("num_key_value_heads") {
 		c.NumKeyValueHeads = c.NumAttentionHeads
 	}
-	for _, key := range sortedKeys(fixed) {
-		raw, ok := keys[key]
-		if ok && !isNull(raw) && string(bytes.TrimSpace(raw)) != fixed[key] {
-			return bad(key, "is %s; only %s is supported, and another value changes the result", clip(raw), fixed[key])
+	for _, key := range keys.Names() {
+		if want, ok := fixed[key]; ok && keys.Has(key) && keys.Show(key) != want {
+			return model.BadKey(key, "is %s; only %s is supported, and another value changes the result", keys.Show(key), want)
 		}
 	}
 	return nil
@@ -165,6 +157,7 @@ type field struct {
 }
 
 func (c *Config) fields() []field {
+	v32 := c.Arch == V32
 	return []field{
 		{"vocab_size", &c.VocabSize, true}, {"hidden_size", &c.HiddenSize, true},
 		{"intermediate_size", &c.IntermediateSize, true}, {"moe_intermediate_size", &c.MoEIntermediateSize, true},
@@ -177,75 +170,27 @@ func (c *Config) fields() []field {
 		{"num_experts_per_tok", &c.NumExpertsPerTok, true}, {"first_k_dense_replace", &c.FirstKDenseReplace, false},
 		{"norm_topk_prob", &c.NormTopKProb, false}, {"max_position_embeddings", &c.MaxPositionEmbedding, false},
 		{"initializer_range", &c.InitializerRange, false}, {"rms_norm_eps", &c.RMSNormEps, false},
-		{"bos_token_id", &c.BOSTokenID, false}, {"eos_token_id", &c.EOSTokenID, false},
+		{"bos_token_id", &c.BOSTokenID, false},
+		{"index_n_heads", &c.IndexNHeads, v32}, {"index_head_dim", &c.IndexHeadDim, v32}, {"index_topk", &c.IndexTopK, v32},
 	}
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
+// unknown warns of keys that nothing here reads.
+func (c *Config) unknown(keys model.Keys) []string {
+	var known []string
+	for _, f := range c.fields() {
+		known = append(known, f.key)
 	}
-	sort.Strings(out)
-	return out
+	for k := range fixed {
+		known = append(known, k)
+	}
+	return keys.Unknown(known, harmless, special)
 }
 
-func unknownKeys(keys map[string]json.RawMessage) []string {
-	known := map[string]bool{}
-	for _, f := range (&Config{}).fields() {
-		known[f.key] = true
+// Architecture is the class in transformers.
+func (c *Config) Architecture() string {
+	if c.Arch == "" {
+		return V3
 	}
-	var out []string
-	for _, k := range sortedKeys(keys) {
-		if _, f := fixed[k]; !known[k] && !f && !slices.Contains(harmless, k) && !slices.Contains(special, k) {
-			out = append(out, fmt.Sprintf("config.json: unknown key %q is passed over", k))
-		}
-	}
-	return out
-}
-
-func (c *Config) readSpecial(keys map[string]json.RawMessage) []error {
-	var errs []error
-	if raw, ok := keys["q_lora_rank"]; ok && !isNull(raw) {
-		if err := json.Unmarshal(raw, &c.QLoraRank); err != nil || c.QLoraRank <= 0 {
-			errs = append(errs, bad("q_lora_rank", "is %s, expected null or a positive number", clip(raw)))
-		}
-	}
-	if raw, ok := keys["quantization_config"]; ok && !isNull(raw) {
-		errs = append(errs, c.readQuantization(raw))
-	}
-	if raw, ok := keys["compression_config"]; ok && !isNull(raw) {
-		errs = append(errs, bad("compression_config", "is not supported; use a checkpoint in bf16 or DeepSeek's FP8"))
-	}
-	return append(errs, c.readPositions(keys), c.checkHeadDim(keys))
-}
-
-// checkHeadDim compares a value that follows from others with them.
-func (c *Config) checkHeadDim(keys map[string]json.RawMessage) error {
-	raw, ok := keys["qk_head_dim"]
-	if !ok || isNull(raw) {
-		return nil
-	}
-	var n int
-	if err := json.Unmarshal(raw, &n); err != nil || n != c.QKNopeHeadDim+c.QKRopeHeadDim {
-		return bad("qk_head_dim", "is %s, but qk_nope_head_dim and qk_rope_head_dim make %d; leave it out", clip(raw), c.QKNopeHeadDim+c.QKRopeHeadDim)
-	}
-	return nil
-}
-
-// readQuantization accepts DeepSeek's FP8: e4m3 in blocks with float32 scales.
-func (c *Config) readQuantization(raw json.RawMessage) error {
-	var q struct {
-		Method string `json:"quant_method"`
-		Format string `json:"fmt"`
-		Block  []int  `json:"weight_block_size"`
-	}
-	if err := json.Unmarshal(raw, &q); err != nil {
-		return bad("quantization_config", "cannot be read: %v", err)
-	}
-	if q.Method != "fp8" || (q.Format != "" && q.Format != "e4m3") || len(q.Block) != 2 || q.Block[0] <= 0 || q.Block[1] <= 0 {
-		return bad("quantization_config", "is %s; only block-scaled fp8 e4m3 is supported", clip(raw))
-	}
-	c.FP8Block = [2]int{q.Block[0], q.Block[1]}
-	return nil
+	return c.Arch
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sonde/compute"
+	"sonde/model"
 )
 
 // edit is the v3 preset with keys replaced (or removed, where the value is "").
@@ -61,10 +62,10 @@ func TestConfigRefusals(t *testing.T) {
 		{"more groups than there are", map[string]string{"topk_group": "9"}, `"topk_group"`},
 		{"more experts than kept", map[string]string{"num_experts_per_tok": "200"}, `"num_experts_per_tok"`},
 		{"grouped keys", map[string]string{"num_key_value_heads": "8"}, `"num_key_value_heads"`},
-		{"linear rope", map[string]string{"rope_scaling": `{"type":"linear","factor":2}`}, `"linear"`},
+		{"another rope", map[string]string{"rope_scaling": `{"type":"longrope","factor":2}`}, `"longrope"`},
 		{"unknown yarn key", map[string]string{"rope_scaling": `{"type":"yarn","factor":2,"slope":3}`}, `rope_scaling.slope`},
 		{"factor without kind", map[string]string{"rope_scaling": `{"factor":2}`}, "factor"},
-		{"yarn without factor", map[string]string{"rope_scaling": `{"type":"yarn"}`}, "factor"},
+		{"yarn that shrinks", map[string]string{"rope_scaling": `{"type":"yarn","factor":0.5}`}, "factor"},
 		{"awq", map[string]string{"quantization_config": `{"quant_method":"awq"}`}, `"quantization_config"`},
 		{"token outside", map[string]string{"eos_token_id": "129280"}, `eos_token_id`},
 		{"two ropes", map[string]string{"rope_parameters": `{"rope_type":"yarn","factor":8,"original_max_position_embeddings":4096}`}, `"rope_parameters" contradicts "rope_scaling"`},
@@ -77,11 +78,11 @@ func TestConfigRefusals(t *testing.T) {
 	}
 	for _, c := range cases {
 		_, _, err := ParseConfig(edit(t, c.changes))
-		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.want) {
+		if !errors.Is(err, model.ErrConfig) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, expected an error with %s", c.name, err, c.want)
 		}
 	}
-	if _, _, err := ParseConfig([]byte("[1")); !errors.Is(err, ErrConfig) {
+	if _, _, err := ParseConfig([]byte("[1")); !errors.Is(err, model.ErrConfig) {
 		t.Errorf("not JSON: %v", err)
 	}
 }
@@ -135,7 +136,7 @@ func TestConfigRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _, err := ParseConfig(raw); err != nil || again.Rope != c.Rope || again.Rope.AttentionFact != 1.25 {
+	if again, _, err := ParseConfig(raw); err != nil || !cmp.Equal(again.Rope, c.Rope) || again.Rope.AttentionFactor != 1.25 {
 		t.Errorf("the rope scaling %+v came back as %+v, %v", c.Rope, again.Rope, err)
 	}
 	if _, err := Preset("../config_test"); err == nil {
@@ -159,7 +160,7 @@ func TestConfigSoftmaxScale(t *testing.T) {
 	check(0.135234)
 	c.Rope.MScale, c.Rope.MScaleAllDim = 0.707, 0.707
 	check(0.114721)
-	freq, mag := c.ropeFrequencies()
+	freq, mag := c.Rope.Frequencies(c.QKRopeHeadDim)
 	if mag != 1 {
 		t.Errorf("cosines are scaled by %v, expected 1", mag)
 	}

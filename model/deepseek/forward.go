@@ -36,7 +36,7 @@ type pass struct {
 	norm  nn.NormRecord
 	hn    compute.Tensor // after the final norm
 	mtp   []mtpRecord
-	tap   model.Tap
+	rope  compute.Tensor
 }
 
 type mtpRecord struct {
@@ -54,7 +54,7 @@ func (m *Model) newPass(ar *compute.Arena, b model.Batch, o model.StepOptions) *
 	if len(b.Tokens) != t || b.SeqLen > m.cfg.MaxPositionEmbedding {
 		panic(fmt.Sprintf("deepseek: %d tokens for %d sequences of %d (at most %d)", len(b.Tokens), b.Seqs, b.SeqLen, m.cfg.MaxPositionEmbedding))
 	}
-	p := &pass{m: m, ar: ar, o: o, seqs: b.Seqs, t: t, pos: ar.I32(1, t)}
+	p := &pass{m: m, ar: ar, o: o, seqs: b.Seqs, t: t, pos: ar.I32(1, t), rope: m.rope.Upto(b.SeqLen)}
 	pos := make([]int32, t)
 	for i := range pos {
 		pos[i] = int32(i % b.SeqLen)
@@ -92,32 +92,20 @@ func (p *pass) forward() {
 	m, d := p.m, p.m.cfg.HiddenSize
 	p.embed = p.ar.F32(p.t, d)
 	m.be.Embed(p.embed, m.Embed, p.ids[0])
-	p.hidden(0, p.embed)
+	m.showHidden(0, p.embed)
 	x := p.embed
 	p.recs = make([]layerRecord, len(m.Layers))
 	for i, l := range m.Layers {
 		x = p.layer(l, x, &p.recs[i], i)
 		if i+1 < len(m.Layers) {
-			p.hidden(i+1, x)
+			m.showHidden(i+1, x)
 		}
 	}
 	p.hn = p.ar.F32(p.t, d)
 	nn.Norm(m.be, p.ar, p.hn, x, m.Norm, float32(m.cfg.RMSNormEps), &p.norm)
-	p.hidden(len(m.Layers), p.hn)
-	p.logits(0, p.hn)
+	m.showHidden(len(m.Layers), p.hn)
+	m.showLogits(0, p.hn)
 	p.forwardMTP()
-}
-
-func (p *pass) hidden(i int, x compute.Tensor) {
-	if p.tap != nil {
-		p.tap.Hidden(i, x)
-	}
-}
-
-func (p *pass) logits(i int, h compute.Tensor) {
-	if p.tap != nil {
-		p.tap.Logits(i, h, p.m.Head)
-	}
 }
 
 // layer runs a decoder layer into memory that lives on, or, under recomputation,
@@ -126,9 +114,8 @@ func (p *pass) layer(l *Layer, x compute.Tensor, rec *layerRecord, index int) co
 	out := p.ar.F32(p.t, x.NumCols())
 	mark := p.ar.Mark()
 	p.runLayer(l, x, out, rec)
-	if p.tap != nil && l.MoE != nil {
-		p.tap.Route("model.layers."+itoa(index)+".mlp.gate", rec.moe.Route)
-	}
+	p.m.showAttention(l, index, rec)
+	p.m.showFeedForward(l, index, rec)
 	if p.o.Recompute {
 		p.keepLoads(rec)
 		p.ar.Release(mark)
@@ -158,7 +145,7 @@ func (p *pass) runLayer(l *Layer, x, out compute.Tensor, rec *layerRecord) {
 	rec.h1, rec.h2 = p.ar.F32(p.t, d), p.ar.F32(p.t, d)
 	nn.Norm(be, p.ar, rec.h1, x, l.InputNorm, eps, &rec.inNorm)
 	be.Copy(rec.mid, x)
-	l.Attn.Forward(be, p.ar, m.cfg.mla(), p.seqs, rec.mid, rec.h1, p.pos, m.rope, &rec.attn)
+	l.Attn.Forward(be, p.ar, m.cfg.mla(), p.seqs, rec.mid, rec.h1, p.pos, p.rope, &rec.attn)
 	nn.Norm(be, p.ar, rec.h2, rec.mid, l.PostNorm, eps, &rec.midNorm)
 	be.Copy(out, rec.mid)
 	if l.MLP != nil {
@@ -185,7 +172,7 @@ func (p *pass) forwardMTP() {
 		nn.Linear(m.be, x, r.cat, mod.Proj, false)
 		x = p.layer(&mod.Layer, x, &r.layer, len(m.Layers)+i)
 		nn.Norm(m.be, p.ar, r.hn, x, mod.Norm, eps, &r.norm)
-		p.logits(i+1, r.hn)
+		m.showLogits(i+1, r.hn)
 		prev = r.hn
 	}
 }

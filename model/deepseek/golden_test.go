@@ -58,7 +58,7 @@ func runGoldens(t *testing.T, cases []golden.Case) {
 		if err := json.Unmarshal(raw, &kind); err != nil {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
-		if len(kind.Architectures) == 0 || kind.Architectures[0] != "DeepseekV3ForCausalLM" {
+		if len(kind.Architectures) == 0 || modelTypes[kind.Architectures[0]] == "" {
 			t.Logf("%-20s skipped: the architecture %v is not built here", c.Name, kind.Architectures)
 			continue
 		}
@@ -70,13 +70,14 @@ func runGoldens(t *testing.T, cases []golden.Case) {
 
 type goldenCase struct {
 	model.NoTap
-	t     *testing.T
-	name  string
-	m     *Model
-	ar    *compute.Arena
-	want  map[string]golden.Tensor
-	b     model.Batch
-	worst map[string]float64
+	t       *testing.T
+	name    string
+	m       *Model
+	ar      *compute.Arena
+	want    map[string]golden.Tensor
+	b       model.Batch
+	worst   map[string]float64
+	indexed int // indexers compared
 }
 
 func newGoldenCase(t *testing.T, c golden.Case, config []byte, be compute.Backend) *goldenCase {
@@ -150,7 +151,7 @@ func e4m3(b byte) float32 {
 	return float32(sign * (1 + m/8) * math.Exp2(float64(e-7)))
 }
 
-// Hidden, Route and Logits make goldenCase a Tap.
+// Hidden, Route, Index and Logits make goldenCase a Tap.
 func (g *goldenCase) Hidden(i int, x compute.Tensor) {
 	g.compare(fmt.Sprintf("hidden.%d", i), "hidden", g.download(x), 1e-4)
 }
@@ -166,6 +167,35 @@ func (g *goldenCase) Route(name string, r compute.RouteArgs) {
 		g.t.Errorf("%s: other experts chosen", name)
 	}
 	g.compare("route."+name+".weights", "route weights", g.download(r.Weights), 1e-4)
+}
+
+// Index compares the keys that each position reads: where there are fewer than the
+// indexer may pick, all of them.
+func (g *goldenCase) Index(name string, picks compute.Tensor) {
+	want, ok := g.want["index."+name]
+	if !ok {
+		return
+	}
+	g.indexed++
+	k := picks.NumCols()
+	got, theirs := make([]int32, picks.Len()), want.I32()
+	g.m.be.DownloadI32(got, picks)
+	for r := range picks.NumRows() {
+		var visible []int32
+		for _, p := range theirs[r*k : (r+1)*k] {
+			if int(p) <= r%g.b.SeqLen {
+				visible = append(visible, p)
+			}
+		}
+		ours := got[r*k : (r+1)*k]
+		if n := slices.Index(ours, -1); n >= 0 {
+			ours = ours[:n]
+		}
+		if !slices.Equal(ours, visible) {
+			g.t.Errorf("%s: position %d reads %v, expected %v", name, r, ours, visible)
+			return
+		}
+	}
 }
 
 func (g *goldenCase) Logits(i int, h, head compute.Tensor) {
@@ -241,8 +271,9 @@ func (g *goldenCase) run() {
 func (g *goldenCase) forwardAndGradients() {
 	grads := g.m.Twin(g.ar)
 	p := g.m.newPass(g.ar, g.b, model.StepOptions{MTPLambda: 0.3, Scale: 1})
-	p.tap = g
+	g.m.SetTap(g)
 	res := p.lossAndGrad(g.b, grads)
+	g.m.SetTap(nil)
 	g.compare("loss", "loss", []float32{float32(res.Loss)}, 1e-5)
 	g.compare("mtp.loss", "loss", []float32{float32(res.MTPLoss)}, 1e-5)
 	for _, q := range grads.Params() {
@@ -259,33 +290,18 @@ func (g *goldenCase) forwardAndGradients() {
 // absorbed feeds each sequence through the generation form, whole, in pieces and
 // token by token: all bitwise the same, and equal to the original within tolerance.
 func (g *goldenCase) absorbed() {
-	var all []float32
+	var texts [][]int32
+	var whole [][]float32
 	for s := range g.b.Seqs {
 		ids := g.b.Tokens[s*g.b.SeqLen : (s+1)*g.b.SeqLen]
-		whole := g.extend(ids, len(ids))
-		for _, piece := range []int{1, 7, 33} {
-			if !slices.Equal(whole, g.extend(ids, piece)) {
-				g.t.Errorf("logits differ when the text is fed %d tokens at a time", piece)
-			}
-		}
-		all = append(all, whole...)
+		texts, whole = append(texts, ids), append(whole, feed(g.t, g.m, len(ids), ids)[0])
 	}
-	g.compare("logits", "absorbed logits", all, 1e-4)
-}
-
-func (g *goldenCase) extend(ids []int32, piece int) []float32 {
-	s := g.m.NewState(len(ids))
-	defer s.Close()
-	var out []float32
-	for len(ids) > 0 {
-		n := min(piece, len(ids))
-		l, err := g.m.ExtendAll(s, ids[:n])
-		if err != nil {
-			g.t.Fatal(err)
+	for _, piece := range []int{1, 7, 33} {
+		if !slices.EqualFunc(whole, feed(g.t, g.m, piece, texts...), slices.Equal) {
+			g.t.Errorf("logits differ when the texts are fed together, %d tokens at a time", piece)
 		}
-		out, ids = append(out, l...), ids[n:]
 	}
-	return out
+	g.compare("logits", "absorbed logits", slices.Concat(whole...), 1e-4)
 }
 
 func (g *goldenCase) greedy() {
@@ -295,14 +311,15 @@ func (g *goldenCase) greedy() {
 	}
 	ids := want.I32()
 	n := int(golden.Get(g.t, g.want, "greedy.prompt_len").I32()[0])
-	s := g.m.NewState(len(ids))
+	s := g.m.NewSequence(len(ids))
 	defer s.Close()
 	next := ids[:n]
 	for i := n; i < len(ids); i++ {
-		l, err := g.m.Extend(s, next)
-		if err != nil {
+		p := []model.Part{{Sequence: s, IDs: next, Want: model.WantLast}}
+		if err := g.m.Forward(p); err != nil {
 			g.t.Fatal(err)
 		}
+		l := p[0].Logits
 		best := int32(slices.Index(l, slices.Max(l)))
 		if best != ids[i] {
 			g.t.Errorf("greedy token %d is %d, expected %d", i-n, best, ids[i])

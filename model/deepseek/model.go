@@ -1,6 +1,7 @@
-// Package deepseek is DeepSeek-V3 (arXiv 2412.19437): multi-head latent attention,
-// a mixture of experts balanced without auxiliary loss, and multi-token prediction.
-// The structs' fields carry the names of Hugging Face's checkpoints.
+// Package deepseek is DeepSeek-V2 (arXiv 2405.04434), V3 (arXiv 2412.19437), whose
+// architecture R1 and V3.1 have too, and V3.2: multi-head latent attention, a mixture
+// of experts, V3's multi-token prediction and V3.2's sparse attention. The structs'
+// fields carry the names of Hugging Face's checkpoints.
 package deepseek
 
 import (
@@ -8,15 +9,18 @@ import (
 	"math/rand/v2"
 
 	"sonde/compute"
+	"sonde/model"
 	"sonde/nn"
 )
 
-// Model holds the weights of a DeepSeek-V3 model on one backend. It is also the
-// type of its gradients, moments and master weights (see Twin).
+// Model holds the weights of a DeepSeek model on one backend. It is also the type of
+// its gradients, moments and master weights (see Twin).
 type Model struct {
 	cfg  *Config
 	be   compute.Backend
-	rope compute.Tensor // [positions, QKRopeHeadDim]
+	rope *model.RopeTable
+	work *compute.Arena // Forward's, nil until it is needed
+	tap  model.Tap
 
 	Embed  compute.Tensor `weight:"model.embed_tokens.weight"` // [V, D]
 	Layers []*Layer       `weight:"model.layers.%d"`
@@ -46,6 +50,8 @@ type MTPModule struct {
 	Head  compute.Tensor `weight:"shared_head.head.weight,shared"`
 }
 
+var _ model.Net = (*Model)(nil)
+
 // New allocates a model in ar; its weights are undefined until Init or a load.
 // Matrices are F32.
 func New(cfg *Config, be compute.Backend, ar *compute.Arena) *Model {
@@ -67,8 +73,19 @@ func NewWith(cfg *Config, be compute.Backend, ar *compute.Arena, dt compute.DTyp
 		m.MTP = append(m.MTP, &MTPModule{Layer: b.layer(false), Embed: m.Embed, Head: m.Head,
 			ENorm: b.vector(d), HNorm: b.vector(d), Proj: b.matrix(d, 2*d), Norm: b.vector(d)})
 	}
-	m.rope = uploadRope(cfg, be, ar)
+	freq, magnitude := cfg.Rope.Frequencies(cfg.QKRopeHeadDim)
+	m.rope = model.NewRopeTable(be, freq, magnitude, cfg.MaxPositionEmbedding)
 	return m
+}
+
+// Close frees the memory that Forward works in and the table of positions; the next
+// call takes it anew. The weights are the arena's.
+func (m *Model) Close() {
+	m.rope.Close()
+	if m.work != nil {
+		m.work.Free()
+		m.work = nil
+	}
 }
 
 // Twin allocates an F32 model of the same shapes, zeroed: gradients, moments, or
@@ -83,6 +100,9 @@ func (m *Model) Twin(ar *compute.Arena) *Model {
 
 // Config is the model's shape.
 func (m *Model) Config() *Config { return m.cfg }
+
+// Describe is Config, as rooms know it that run any architecture.
+func (m *Model) Describe() model.Config { return m.cfg }
 
 // Backend is where the weights live.
 func (m *Model) Backend() compute.Backend { return m.be }
@@ -105,8 +125,11 @@ func (b builder) layer(dense bool) Layer {
 		return l
 	}
 	e, f := c.NRoutedExperts, c.MoEIntermediateSize
-	l.MoE = &nn.MoE{Experts: e, Router: nn.Router{W: b.ar.F32(e, d), Bias: b.vector(e)},
+	l.MoE = &nn.MoE{Experts: e, Router: nn.Router{W: b.ar.F32(e, d)},
 		Gate: b.matrix(e*f, d), Up: b.matrix(e*f, d), Down: b.matrix(e*d, f)}
+	if c.TopKMethod != greedy && c.TopKMethod != groupLimited {
+		l.MoE.Router.Bias = b.vector(e)
+	}
 	if c.NSharedExperts > 0 {
 		l.MoE.Shared = b.mlp(c.NSharedExperts * f)
 	}
@@ -127,6 +150,10 @@ func (b builder) attention() nn.MLA {
 		return a
 	}
 	a.QA, a.QANorm, a.QB = b.matrix(m.QLora, c.HiddenSize), b.vector(m.QLora), b.matrix(m.Heads*m.QK(), m.QLora)
+	if x := m.Index; x.TopK > 0 {
+		a.Index = &nn.Indexer{QB: b.matrix(x.Heads*x.Dim, m.QLora), K: b.matrix(x.Dim, c.HiddenSize),
+			KNorm: b.vector(x.Dim), KBias: b.vector(x.Dim), Heads: b.ar.F32(x.Heads, c.HiddenSize)}
+	}
 	return a
 }
 
@@ -137,12 +164,40 @@ const latentEps = 1e-6
 // mla gives the attention's shapes and its softmax scale.
 func (c *Config) mla() nn.MLADims {
 	return nn.MLADims{Heads: c.NumAttentionHeads, Nope: c.QKNopeHeadDim, Rope: c.QKRopeHeadDim, V: c.VHeadDim,
-		QLora: c.QLoraRank, KVLora: c.KVLoraRank, Eps: latentEps, Scale: float32(c.softmaxScale())}
+		QLora: c.QLoraRank, KVLora: c.KVLoraRank, Eps: latentEps, Scale: float32(c.softmaxScale()),
+		Index: nn.IndexerDims{Heads: c.IndexNHeads, Dim: c.IndexHeadDim, TopK: c.IndexTopK, Rope: c.QKRopeHeadDim}}
 }
 
+// softmaxScale is (Nope+Rope)^-0.5 times YaRN's mscale_all_dim correction, squared.
+func (c *Config) softmaxScale() float64 {
+	s := 1 / math.Sqrt(float64(c.QKNopeHeadDim+c.QKRopeHeadDim))
+	if r := c.Rope; r.Kind != "" && r.MScaleAllDim != 0 && r.Factor > 1 {
+		m := 0.1*r.MScaleAllDim*math.Log(r.Factor) + 1
+		s *= m * m
+	}
+	return s
+}
+
+// V2's ways to choose experts (topk_method).
+const (
+	greedy       = "greedy"
+	groupLimited = "group_limited_greedy"
+)
+
 func (c *Config) moe() nn.MoEDims {
-	return nn.MoEDims{Experts: c.NRoutedExperts, TopK: c.NumExpertsPerTok, Groups: c.NGroup, TopGroups: c.TopKGroup,
+	d := nn.MoEDims{Experts: c.NRoutedExperts, TopK: c.NumExpertsPerTok, Groups: c.NGroup, TopGroups: c.TopKGroup,
 		Normalize: c.NormTopKProb, Scale: float32(c.RoutedScalingFactor)}
+	if c.Arch != V2 {
+		return d
+	}
+	d.Softmax, d.GroupMax = true, true
+	if c.TopKMethod == greedy {
+		d.Groups, d.TopGroups = 1, 1
+	}
+	if d.Normalize {
+		d.Scale = 1 // V2's code takes the one or the other
+	}
+	return d
 }
 
 // walk visits every weight: embedding, layers, norm, head, then the MTP modules
@@ -150,8 +205,17 @@ func (c *Config) moe() nn.MoEDims {
 func (m *Model) walk(merge bool, visit func(p nn.Param, field *compute.Tensor, fp32 bool)) {
 	nn.Walk(m, "", merge, visit)
 	for i, mtp := range m.MTP {
-		nn.Walk(mtp, "model.layers."+itoa(len(m.Layers)+i)+".", merge, visit)
+		nn.Walk(mtp, layerName(len(m.Layers)+i)+".", merge, visit)
 	}
+}
+
+// Slots lists the weights that Params lists as places for a loader to fill.
+func (m *Model) Slots() []nn.Slot {
+	out := nn.Slots(m, "")
+	for i, mtp := range m.MTP {
+		out = append(out, nn.Slots(mtp, layerName(len(m.Layers)+i)+".")...)
+	}
+	return out
 }
 
 // Params lists the weights by Hugging Face's names, experts one by one, the shared
@@ -177,7 +241,11 @@ func (m *Model) Blocks() []nn.Param {
 // Biases lists the routers' selection biases [1, E], MTP's last.
 func (m *Model) Biases() []compute.Tensor {
 	var out []compute.Tensor
-	m.eachMoE(func(e *nn.MoE) { out = append(out, e.Router.Bias) })
+	m.eachMoE(func(e *nn.MoE) {
+		if !e.Router.Bias.IsZero() {
+			out = append(out, e.Router.Bias)
+		}
+	})
 	return out
 }
 
@@ -245,22 +313,4 @@ func (m *Model) UpdateBias(loads [][]int32, gamma float32) {
 		}
 		m.be.UploadF32(b, bias)
 	}
-}
-
-// uploadRope makes the table of cosines and sines for every position.
-func uploadRope(c *Config, be compute.Backend, ar *compute.Arena) compute.Tensor {
-	freq, mag := c.ropeFrequencies()
-	half := len(freq)
-	t := ar.F32(c.MaxPositionEmbedding, 2*half)
-	row := make([]float32, 2*half)
-	for p := range c.MaxPositionEmbedding {
-		for i, f := range freq {
-			// The product is rounded to float32 before the cosine, as the
-			// original does: at far positions the rounding is visible.
-			s, co := math.Sincos(float64(float32(p) * f))
-			row[i], row[half+i] = float32(co)*mag, float32(s)*mag
-		}
-		be.UploadF32(t.Rows(p, p+1), row)
-	}
-	return t
 }

@@ -1,6 +1,7 @@
 package deepseek
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -16,7 +17,21 @@ func toy() *Config {
 	return &Config{VocabSize: 50, HiddenSize: 24, IntermediateSize: 40, MoEIntermediateSize: 16, NumHiddenLayers: 3, NumNextnPredict: 2,
 		NumAttentionHeads: 2, NumKeyValueHeads: 2, NSharedExperts: 1, NRoutedExperts: 8, RoutedScalingFactor: 2.5, KVLoraRank: 12, QLoraRank: 10,
 		QKRopeHeadDim: 4, QKNopeHeadDim: 6, VHeadDim: 5, NGroup: 2, TopKGroup: 1, NumExpertsPerTok: 2, FirstKDenseReplace: 1, NormTopKProb: true,
-		MaxPositionEmbedding: 64, InitializerRange: 0.2, RMSNormEps: 1e-6, RopeTheta: 10000, EOSTokenID: 1}
+		MaxPositionEmbedding: 64, InitializerRange: 0.2, RMSNormEps: 1e-6, Rope: model.Rope{Theta: 10000}, EOSTokenID: 1}
+}
+
+// toyV2 is toy with V2's router and no low-rank queries.
+func toyV2() *Config {
+	c := toy()
+	c.Arch, c.TopKMethod, c.NormTopKProb, c.QLoraRank, c.NumNextnPredict = V2, groupLimited, false, 0, 0
+	return c
+}
+
+// toyV32 is toy with an indexer that picks 5 keys.
+func toyV32() *Config {
+	c := toy()
+	c.Arch, c.IndexNHeads, c.IndexHeadDim, c.IndexTopK = V32, 3, 6, 5
+	return c
 }
 
 func toyModel(t *testing.T, cfg *Config) (*Model, *compute.Arena, model.Batch) {
@@ -56,13 +71,7 @@ func TestThreadsSameBits(t *testing.T) {
 		g := m.Twin(ar)
 		r := m.LossAndGrad(ar, b, g, model.StepOptions{MTPLambda: 0.3, AuxAlpha: 0.01, Scale: 1})
 		losses, grads = append(losses, [2]float64{r.Loss, r.MTPLoss}), append(grads, flatten(g))
-		s := m.NewState(12)
-		defer s.Close()
-		l, err := m.ExtendAll(s, b.Tokens[:12])
-		if err != nil {
-			t.Fatal(err)
-		}
-		logits = append(logits, l)
+		logits = append(logits, feed(t, m, 12, b.Tokens[:12])[0])
 	}
 	for i := range losses {
 		if losses[i] != losses[0] || !slices.Equal(grads[i], grads[0]) || !slices.Equal(logits[i], logits[0]) {
@@ -166,16 +175,113 @@ func TestInitReproducible(t *testing.T) {
 	}
 }
 
-func TestExtendErrors(t *testing.T) {
+// feed runs texts side by side, piece tokens of each at a time, and returns the logits
+// of every position of each.
+func feed(t testing.TB, m *Model, piece int, texts ...[]int32) [][]float32 {
+	t.Helper()
+	out := make([][]float32, len(texts))
+	seqs := make([]model.Sequence, len(texts))
+	for i := range texts {
+		seqs[i] = m.NewSequence(len(texts[i]))
+		defer seqs[i].Close()
+	}
+	for {
+		var parts []model.Part
+		var who []int
+		for i, s := range seqs {
+			if at := s.Len(); at < len(texts[i]) {
+				parts = append(parts, model.Part{Sequence: s, IDs: texts[i][at:min(at+piece, len(texts[i]))], Want: model.WantAll})
+				who = append(who, i)
+			}
+		}
+		if parts == nil {
+			return out
+		}
+		if err := m.Forward(parts); err != nil {
+			t.Fatal(err)
+		}
+		for j, i := range who {
+			out[i] = append(out[i], parts[j].Logits...)
+		}
+	}
+}
+
+func TestForwardErrors(t *testing.T) {
 	m, _, _ := toyModel(t, toy())
-	s := m.NewState(8)
+	other, _, _ := toyModel(t, toy())
+	s, foreign := m.NewSequence(8), other.NewSequence(8)
 	defer s.Close()
-	for _, ids := range [][]int32{nil, {50}, {-1}, make([]int32, 9)} {
-		if _, err := m.Extend(s, ids); err == nil {
-			t.Errorf("%v was accepted", ids)
+	defer foreign.Close()
+	part := func(ids ...int32) model.Part { return model.Part{Sequence: s, IDs: ids} }
+	for name, parts := range map[string][]model.Part{
+		"no tokens": {part()}, "beyond the vocabulary": {part(50)}, "negative": {part(-1)}, "too long": {part(make([]int32, 9)...)},
+		"twice": {part(1), part(2)}, "of another model": {part(1), {Sequence: foreign, IDs: []int32{1}}}, "no sequence": {{IDs: []int32{1}}},
+	} {
+		if err := m.Forward(parts); !errors.Is(err, model.ErrPart) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if s.Len() != 0 {
-		t.Errorf("a refused call left %d tokens", s.Len())
+		t.Errorf("refused calls left %d tokens", s.Len())
+	}
+}
+
+// TestForwardSideBySide: texts of different lengths together, in any pieces, longer than
+// a chunk and than the first reservation of memory, give the bits that each gives alone
+// in one call.
+func TestForwardSideBySide(t *testing.T) {
+	for name, cfg := range map[string]*Config{"V3": toy(), "V2": toyV2(), "V3.2": toyV32()} {
+		cfg.MaxPositionEmbedding = 600
+		be, err := cpu.New(cpu.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer be.Close()
+		m, _, _ := toyModelOn(t, be, cfg)
+		defer m.Close()
+		rng := rand.New(rand.NewPCG(5, 6))
+		var texts [][]int32
+		var want [][]float32
+		for _, n := range []int{1, 300, 17, 64} {
+			ids := make([]int32, n)
+			for i := range ids {
+				ids[i] = int32(rng.IntN(cfg.VocabSize))
+			}
+			texts = append(texts, ids)
+			want = append(want, feed(t, m, n, ids)[0])
+		}
+		for _, piece := range []int{3, 100, 300} {
+			got := feed(t, m, piece, texts...)
+			for i := range texts {
+				if !slices.Equal(got[i], want[i]) {
+					t.Errorf("%s: text %d has other bits beside the others, %d tokens at a time", name, i, piece)
+				}
+			}
+		}
+	}
+}
+
+// TestTruncate: a sequence cut back goes on as one that never went further; wants other
+// than all give the same rows.
+func TestTruncate(t *testing.T) {
+	m, _, b := toyModel(t, toyV32())
+	want := feed(t, m, 12, b.Tokens[:12])[0]
+	s := m.NewSequence(12)
+	defer s.Close()
+	v := m.cfg.VocabSize
+	run := func(w model.Want, ids ...int32) []float32 {
+		p := []model.Part{{Sequence: s, IDs: ids, Want: w}}
+		if err := m.Forward(p); err != nil {
+			t.Fatal(err)
+		}
+		return p[0].Logits
+	}
+	if got := run(model.WantNone, b.Tokens[:7]...); len(got) != 0 {
+		t.Errorf("%d logits that nobody wanted", len(got))
+	}
+	run(model.WantAll, 3, 4, 5)
+	s.Truncate(7)
+	if got := run(model.WantLast, b.Tokens[7:12]...); !slices.Equal(got, want[11*v:]) || s.Len() != 12 {
+		t.Errorf("after a cut the last logits differ, %d tokens", s.Len())
 	}
 }
