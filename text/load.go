@@ -138,14 +138,21 @@ func (t *Tokenizer) enterVocab(vocab map[string]int32) error {
 	}
 	for b := range 256 {
 		id, ok := t.vocab[string([]byte{byte(b)})]
-		if !ok {
+		if !ok && (b == '\n' || ' ' <= b && b <= '~') {
 			return unsupported("model.vocab", fmt.Sprintf("there is no token for byte 0x%02x (%q)", b, byteSpelling[b]),
-				"only byte-level BPE, whose vocabulary has all 256 bytes, is built")
+				"only byte-level BPE, whose vocabulary has a token for every byte of plain text, is built")
+		}
+		if !ok { // SmolLM's lacks some that no text has, or few
+			id = noByte
 		}
 		t.byteID[b] = id
 	}
 	return nil
 }
+
+// noByte stands for a byte that the vocabulary lacks: it is left out of the ids, as in
+// Hugging Face's library.
+const noByte = -1
 
 // enterAdded fills added, addedID and the tries.
 func (t *Tokenizer) enterAdded(added []AddedToken, vocab map[string]int32) error {
@@ -190,8 +197,12 @@ func (t *Tokenizer) setMerges(f *tokenizerJSON) error {
 	if err != nil {
 		return err
 	}
+	return t.enterMerges(pairs, f.Model.Vocab)
+}
+
+// enterMerges fills merges, ranked by the order of the pairs.
+func (t *Tokenizer) enterMerges(pairs [][2]string, vocab map[string]int32) error {
 	t.merges = newMergeTable(len(pairs))
-	vocab := f.Model.Vocab
 	for rank, p := range pairs {
 		left, ok1 := vocab[p[0]]
 		right, ok2 := vocab[p[1]]

@@ -24,6 +24,8 @@ type preTokenizer struct {
 // scanner in a file of its own, its goldens' folder in the tests.
 var preTokenizers = []*preTokenizer{
 	{name: "deepseek-v3", patterns: deepseekPatterns, next: scanDeepSeek},
+	{name: "deepseek-llm", patterns: deepseekLLMPatterns, next: scanDeepSeekLLM},
+	{name: "deepseek-coder", patterns: deepseekCoderPatterns, next: scanDeepSeekCoder},
 	{name: "llama-3", patterns: []string{tiktokenPattern(`\p{N}{1,3}`)}, next: scanLlama3},
 	{name: "qwen2", patterns: []string{tiktokenPattern(`\p{N}`)}, next: scanQwen2},
 	{name: "gpt-2", patterns: []string{byteLevelRegex}, next: scanGPT2},

@@ -15,7 +15,7 @@ type Tokenizer struct {
 	bytes  []string         // what an id decodes to; "" where there is no such token
 	vocab  map[string]int32 // the model's tokens by their bytes
 	odd    map[string]int32 // the model's tokens whose spelling is not byte-level, by spelling
-	byteID [256]int32       // the tokens of single bytes
+	byteID [256]int32       // the tokens of single bytes, noByte where there is none
 	merges *mergeTable
 
 	added        []AddedToken // by id
@@ -79,7 +79,8 @@ func (t *Tokenizer) Token(id int32) string {
 
 // Encode turns plain text into ids. Text that spells a control token is text like any
 // other. Bytes that are not UTF-8 are kept: every string comes back from its ids. (A
-// tokenizer with a normaliser, such as Qwen's NFC, gives back the normalised text.)
+// tokenizer with a normaliser, such as Qwen's NFC, gives back the normalised text; one
+// whose vocabulary lacks some bytes, such as SmolLM's, leaves those out.)
 func (t *Tokenizer) Encode(s string) []int32 { return t.AppendEncode(nil, s) }
 
 // AppendEncode is Encode that appends to dst.
@@ -135,7 +136,10 @@ func (t *Tokenizer) appendText(dst []int32, s string) []int32 {
 // appendPiece encodes one piece of the pre-tokeniser.
 func (t *Tokenizer) appendPiece(dst []int32, p string, w *scratch) []int32 {
 	if len(p) == 1 {
-		return append(dst, t.byteID[p[0]])
+		if id := t.byteID[p[0]]; id != noByte {
+			dst = append(dst, id)
+		}
+		return dst
 	}
 	if len(p) > cachePiece {
 		return append(dst, t.bpe(p, w)...)
@@ -159,7 +163,12 @@ func (t *Tokenizer) bpe(p string, w *scratch) []int32 {
 		}
 	}
 	for i := range len(p) {
-		w.ids = append(w.ids, t.byteID[p[i]])
+		if id := t.byteID[p[i]]; id != noByte {
+			w.ids = append(w.ids, id)
+		}
+	}
+	if len(w.ids) == 0 {
+		return w.ids
 	}
 	return t.merges.mergePiece(w)
 }
