@@ -1,6 +1,6 @@
 package plan
 
-import "sonde/model/deepseek"
+import "sonde/model"
 
 // Run is a training run to estimate.
 type Run struct {
@@ -61,9 +61,9 @@ type Cost struct {
 	DollarsInAll float64 `json:"dollars_in_all"`
 }
 
-func (run Run) cost(c *deepseek.Config) Cost {
+func (run Run) cost(c model.Config) Cost {
 	if run.SeqLen == 0 {
-		run.SeqLen = min(defaultSeqLen, c.MaxPositionEmbedding)
+		run.SeqLen = min(defaultSeqLen, c.Context())
 	}
 	m := run.Machine
 	perToken := 3 * c.FlopsPerToken(run.SeqLen, true)

@@ -3,7 +3,11 @@
 // alone.
 package plan
 
-import "sonde/model/deepseek"
+import (
+	"sonde/model"
+	"sonde/model/deepseek"
+	"sonde/model/llama"
+)
 
 // Report is what a model costs. Sizes are in bytes, FLOPs are floating-point
 // operations (a multiply-add counts as two), per token.
@@ -24,6 +28,7 @@ type Shape struct {
 	DenseLayers   int `json:"dense_layers"`
 	Hidden        int `json:"hidden"`
 	Heads         int `json:"heads"`
+	KVHeads       int `json:"kv_heads"`
 	Experts       int `json:"experts"`
 	SharedExperts int `json:"shared_experts"`
 	ExpertsPerTok int `json:"experts_per_token"`
@@ -70,12 +75,13 @@ type Training struct {
 }
 
 // KV is the cache per token of context in 16 bit: Latent is MLA's (latent and shared
-// rope key), Expanded what the same heads' keys and values would take. LatentF32 is
-// the latent cache in float32.
+// rope key), Expanded what every head's keys and values take, or would take. LatentF32
+// is the latent cache in float32. Cache is what a sequence takes here, in float32.
 type KV struct {
-	Latent    int64 `json:"latent"`
-	LatentF32 int64 `json:"latent_f32"`
+	Latent    int64 `json:"latent,omitempty"`
+	LatentF32 int64 `json:"latent_f32,omitempty"`
 	Expanded  int64 `json:"expanded"`
+	Cache     int64 `json:"cache"`
 }
 
 // FLOPs are per token of a sequence of SeqLen, causal attention counted as its
@@ -91,46 +97,63 @@ type FLOPs struct {
 // defaultSeqLen is the V3 report's length of pre-training sequences.
 const defaultSeqLen = 4096
 
+// sheet is what Of adds up for one architecture.
+type sheet struct {
+	shape     Shape
+	kv        KV
+	main, mtp []part
+	copies    int64   // weights that a checkpoint holds twice
+	mtpFLOPs  float64 // a token's training in the MTP modules
+}
+
 // Of computes what a model of this config costs, and what each of the runs does.
-func Of(c *deepseek.Config, runs ...Run) Report {
-	seq := min(defaultSeqLen, c.MaxPositionEmbedding)
-	main, mtp := mainParts(c), mtpParts(c)
-	r := Report{Shape: shapeOf(c), KV: kvOf(c)}
-	portions := map[string]*Portion{}
-	for _, g := range groups {
-		portions[g] = &Portion{Kind: g}
+func Of(c model.Config, runs ...Run) Report {
+	seq := min(defaultSeqLen, c.Context())
+	var s sheet
+	switch c := c.(type) {
+	case *deepseek.Config:
+		s = deepseekSheet(c, seq)
+	case *llama.Config:
+		s = llamaSheet(c)
 	}
-	for _, p := range main {
-		r.Params.Total += p.params()
-		r.Params.Active += p.each() * int64(p.active)
-		r.Weights.FP8 += p.fp8Bytes()
-		portions[p.group].Params += p.params()
-		portions[p.group].Active += p.each() * int64(p.active)
-	}
-	copies := 2 * int64(c.NumNextnPredict) * int64(c.VocabSize) * int64(c.HiddenSize)
-	r.Weights.FP8 += 2 * copies
-	for _, p := range mtp {
-		r.Params.MTP += p.params()
-		r.Weights.FP8 += p.fp8Bytes()
-	}
-	for _, g := range groups {
-		if portions[g].Params > 0 {
-			r.Breakdown = append(r.Breakdown, *portions[g])
-		}
-	}
-	r.Params.Checkpoint = r.Params.Total + r.Params.MTP + copies
+	s.kv.Cache = c.KVBytesPerToken()
+	r := Report{Shape: s.shape, KV: s.kv}
+	r.addParts(s)
+	r.Params.Checkpoint = r.Params.Total + r.Params.MTP + s.copies
 	r.Weights.F32, r.Weights.BF16 = 4*r.Params.Checkpoint, 2*r.Params.Checkpoint
-	r.Training = trainingOf(r.Params.Total+r.Params.MTP, r.Weights.FP8-2*copies)
-	r.FLOPs = flopsOf(c, seq)
+	r.Training = trainingOf(r.Params.Total+r.Params.MTP, r.Weights.FP8-2*s.copies)
+	r.FLOPs = FLOPs{SeqLen: seq, Forward: c.FlopsPerToken(seq, true), MTPTraining: s.mtpFLOPs}
+	r.FLOPs.Training = 3 * r.FLOPs.Forward
 	for _, run := range runs {
 		r.Estimates = append(r.Estimates, run.cost(c))
 	}
 	return r
 }
 
-func shapeOf(c *deepseek.Config) Shape {
-	return Shape{Layers: c.NumHiddenLayers, DenseLayers: c.FirstKDenseReplace, Hidden: c.HiddenSize, Heads: c.NumAttentionHeads,
-		Experts: c.NRoutedExperts, SharedExperts: c.NSharedExperts, ExpertsPerTok: c.NumExpertsPerTok, MTPDepth: c.NumNextnPredict, Vocab: c.VocabSize}
+// addParts counts the weights, kind by kind.
+func (r *Report) addParts(s sheet) {
+	portions := map[string]*Portion{}
+	for _, g := range groups {
+		portions[g] = &Portion{Kind: g}
+	}
+	r.Weights.FP8 = 2 * s.copies
+	for _, p := range s.main {
+		active := p.each() * int64(p.active)
+		r.Params.Total += p.params()
+		r.Params.Active += active
+		r.Weights.FP8 += p.fp8Bytes()
+		portions[p.group].Params += p.params()
+		portions[p.group].Active += active
+	}
+	for _, p := range s.mtp {
+		r.Params.MTP += p.params()
+		r.Weights.FP8 += p.fp8Bytes()
+	}
+	for _, g := range groups {
+		if p := portions[g]; p.Params > 0 || p.Active > 0 {
+			r.Breakdown = append(r.Breakdown, *p)
+		}
+	}
 }
 
 func trainingOf(params, fp8 int64) Training {
@@ -139,18 +162,4 @@ func trainingOf(params, fp8 int64) Training {
 	t.BF16 = t.F32 + 2*params
 	t.V3 = fp8 + 4*params + t.Gradients + t.Moments/2
 	return t
-}
-
-func kvOf(c *deepseek.Config) KV {
-	layers := int64(c.NumHiddenLayers)
-	latent := layers * int64(c.KVLoraRank+c.QKRopeHeadDim)
-	expanded := layers * int64(c.NumAttentionHeads) * int64(c.QKNopeHeadDim+c.QKRopeHeadDim+c.VHeadDim)
-	return KV{Latent: 2 * latent, LatentF32: 4 * latent, Expanded: 2 * expanded}
-}
-
-func flopsOf(c *deepseek.Config, seq int) FLOPs {
-	f := FLOPs{SeqLen: seq, Forward: c.FlopsPerToken(seq, true)}
-	f.Training = 3 * f.Forward
-	f.MTPTraining = 3 * c.MTPFlopsPerToken(seq)
-	return f
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sonde/model/deepseek"
+	"sonde/model/llama"
 )
 
 func preset(t *testing.T, name string) *deepseek.Config {
@@ -127,5 +128,41 @@ func TestNothingIsAllocated(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if got := after.TotalAlloc - before.TotalAlloc; got > 64<<10 {
 		t.Errorf("a report takes %d bytes", got)
+	}
+}
+
+// TestLlamasFigures: Llama 3.1 8B's card (8.03 B parameters) and its cache of 128 KiB a
+// token in 16 bit; the parts add up to what the model counts, with a tied head too.
+func TestLlamasFigures(t *testing.T) {
+	for _, config := range []string{
+		`{"architectures":["LlamaForCausalLM"],"vocab_size":128256,"hidden_size":4096,"intermediate_size":14336,"num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"max_position_embeddings":131072}`,
+		`{"architectures":["LlamaForCausalLM"],"vocab_size":512,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":99,"attention_bias":true,"mlp_bias":true}`,
+		`{"architectures":["Qwen3ForCausalLM"],"vocab_size":512,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":99,"tie_word_embeddings":true}`,
+	} {
+		c, _, err := llama.ParseConfig([]byte(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := Of(c)
+		if r.Params.Total != c.TotalParams() || r.Params.Active != c.ActiveParams() || r.Params.Checkpoint != c.TotalParams() {
+			t.Errorf("%s: %+v; the model counts %d, %d", config, r.Params, c.TotalParams(), c.ActiveParams())
+		}
+		if r.KV.Cache != c.KVBytesPerToken() || r.KV.Expanded*2 != r.KV.Cache || r.FLOPs.Forward != c.FlopsPerToken(r.FLOPs.SeqLen, true) {
+			t.Errorf("%s: %+v, %+v", config, r.KV, r.FLOPs)
+		}
+		if r.Params.Total < 1e9 {
+			continue
+		}
+		near(t, "parameters, 8.03 B", float64(r.Params.Total)/1e9, 8.03, 0.005)
+		near(t, "KV, 128 KiB a token", float64(r.KV.Expanded)/1024, 128, 1e-9)
+		var b strings.Builder
+		if err := r.WriteText(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"32 heads over 8 of keys", "8.030 B", "131.1 kB (16 bit; f32 262.1 kB)"} {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("the text lacks %q:\n%s", want, b.String())
+			}
+		}
 	}
 }

@@ -13,8 +13,12 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "  %-24s "+format+"\n", append([]any{what}, args...)...)
 	}
 	s := r.Shape
-	fmt.Fprintf(&b, "%d layers (%d dense first), hidden %d, %d heads, %d experts of which %d and %d shared, %d MTP, vocabulary %d\n",
-		s.Layers, s.DenseLayers, s.Hidden, s.Heads, s.Experts, s.ExpertsPerTok, s.SharedExperts, s.MTPDepth, s.Vocab)
+	if s.Experts > 0 {
+		fmt.Fprintf(&b, "%d layers (%d dense first), hidden %d, %d heads, %d experts of which %d and %d shared, %d MTP, vocabulary %d\n",
+			s.Layers, s.DenseLayers, s.Hidden, s.Heads, s.Experts, s.ExpertsPerTok, s.SharedExperts, s.MTPDepth, s.Vocab)
+	} else {
+		fmt.Fprintf(&b, "%d layers, hidden %d, %d heads over %d of keys, vocabulary %d\n", s.Layers, s.Hidden, s.Heads, s.KVHeads, s.Vocab)
+	}
 	fmt.Fprintln(&b, "parameters")
 	line("total", "%s", count(float64(r.Params.Total)))
 	for _, p := range r.Breakdown {
@@ -29,10 +33,18 @@ func (r Report) WriteText(w io.Writer) error {
 	line("gradients, moments", "%s, %s (f32)", bytes(r.Training.Gradients), bytes(r.Training.Moments))
 	line("training", "%s all f32, %s with bf16 weights, %s by V3's recipe; activations not counted",
 		bytes(r.Training.F32), bytes(r.Training.BF16), bytes(r.Training.V3))
-	line("KV per token", "%s latent (16 bit; f32 %s), %s expanded", bytes(r.KV.Latent), bytes(r.KV.LatentF32), bytes(r.KV.Expanded))
+	if r.KV.Latent > 0 {
+		line("KV per token", "%s latent (16 bit; f32 %s), %s expanded", bytes(r.KV.Latent), bytes(r.KV.LatentF32), bytes(r.KV.Expanded))
+	} else {
+		line("KV per token", "%s (16 bit; f32 %s)", bytes(r.KV.Expanded), bytes(r.KV.Cache))
+	}
 	fmt.Fprintf(&b, "FLOPs per token, sequences of %d\n", r.FLOPs.SeqLen)
 	line("forward", "%s", flops(r.FLOPs.Forward))
-	line("training", "%s, and %s for MTP", flops(r.FLOPs.Training), flops(r.FLOPs.MTPTraining))
+	if s.MTPDepth > 0 {
+		line("training", "%s, and %s for MTP", flops(r.FLOPs.Training), flops(r.FLOPs.MTPTraining))
+	} else {
+		line("training", "%s", flops(r.FLOPs.Training))
+	}
 	for _, c := range r.Estimates {
 		c.write(&b, line)
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"sonde/model"
+	"sonde/model/auto"
 	"sonde/model/deepseek"
 	"sonde/plan"
 )
@@ -49,7 +51,7 @@ func (c planCmd) Run(s streams) error {
 }
 
 // config is the preset's or the file's.
-func (c planCmd) config(s streams) (*deepseek.Config, error) {
+func (c planCmd) config(s streams) (model.Config, error) {
 	if slices.Contains(deepseek.PresetNames(), c.Model) {
 		return deepseek.Preset(c.Model)
 	}
@@ -64,7 +66,7 @@ func (c planCmd) config(s streams) (*deepseek.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, warnings, err := deepseek.ParseConfig(raw)
+	cfg, warnings, err := auto.ParseConfig(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
