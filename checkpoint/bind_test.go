@@ -421,4 +421,3 @@ func TestT3CutShortBeforeMapping(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-

@@ -169,7 +169,7 @@ func TestHeaderEveryByteFlipped(t *testing.T) {
 	m.random(params, 3)
 	want := m.contents(params)
 	var b bytes.Buffer
-	must(t, writeTensors(&b, params, ptMetadata, m.be, make([]byte, pieceBytes)))
+	must(t, writeTensors(&b, outTensors(params, m.be, make([]byte, pieceBytes)), ptMetadata))
 	raw := b.Bytes()
 	n := 8 + int(binary.LittleEndian.Uint64(raw))
 	loaded := 0
@@ -209,7 +209,7 @@ func TestTruncatedAtEveryLength(t *testing.T) {
 	m := newMaker(t)
 	params := m.small()
 	var b bytes.Buffer
-	must(t, writeTensors(&b, params, ptMetadata, m.be, make([]byte, pieceBytes)))
+	must(t, writeTensors(&b, outTensors(params, m.be, make([]byte, pieceBytes)), ptMetadata))
 	for n := range b.Len() {
 		if _, err := openBytes(b.Bytes()[:n]); !isFormatError(err) {
 			t.Fatalf("cut to %d of %d bytes: %v", n, b.Len(), err)

@@ -23,6 +23,7 @@ type HF struct {
 	TokenizerJSON        []byte
 	TokenizerConfigJSON  []byte
 	GenerationConfigJSON []byte
+	ChatTemplate         []byte
 }
 
 // ptMetadata is what Hugging Face's tools demand of a file's metadata.
@@ -37,6 +38,11 @@ func SaveHF(dir string, hf HF, params []nn.Param, be compute.Backend, shardBytes
 	if err := checkParams(params); err != nil {
 		return fmt.Errorf("saving %s: %w", dir, err)
 	}
+	return saveFolder(dir, hf, outTensors(params, be, make([]byte, pieceBytes)), shardBytes)
+}
+
+// saveFolder is SaveHF of tensors from anywhere.
+func saveFolder(dir string, hf HF, tensors []outTensor, shardBytes int64) error {
 	if err := makeDir(dir); err != nil {
 		return &SaveError{File: dir, Err: err}
 	}
@@ -49,7 +55,7 @@ func SaveHF(dir string, hf HF, params []nn.Param, be compute.Backend, shardBytes
 		r.discard()
 		return &SaveError{File: file, LastGood: newestState(dir), Err: err}
 	}
-	weights, err := saveWeights(r, params, be, shardBytes)
+	weights, err := saveWeights(r, tensors, shardBytes)
 	if err != nil {
 		return fail(err)
 	}
@@ -57,7 +63,7 @@ func SaveHF(dir string, hf HF, params []nn.Param, be compute.Backend, shardBytes
 		name string
 		raw  []byte
 	}{
-		{"generation_config.json", hf.GenerationConfigJSON}, {"tokenizer_config.json", hf.TokenizerConfigJSON},
+		{"generation_config.json", hf.GenerationConfigJSON}, {"chat_template.jinja", hf.ChatTemplate}, {"tokenizer_config.json", hf.TokenizerConfigJSON},
 		{"tokenizer.json", hf.TokenizerJSON}, {"config.json", hf.ConfigJSON},
 	} {
 		if m.raw == nil {
@@ -74,9 +80,8 @@ func SaveHF(dir string, hf HF, params []nn.Param, be compute.Backend, shardBytes
 }
 
 // saveWeights writes the files of weights and returns their names.
-func saveWeights(r *replacement, params []nn.Param, be compute.Backend, shardBytes int64) ([]string, error) {
-	buf := make([]byte, pieceBytes)
-	shards, total := split(params, shardBytes)
+func saveWeights(r *replacement, tensors []outTensor, shardBytes int64) ([]string, error) {
+	shards, total := split(tensors, shardBytes)
 	var names []string
 	index := map[string]string{}
 	for i, shard := range shards {
@@ -85,10 +90,10 @@ func saveWeights(r *replacement, params []nn.Param, be compute.Backend, shardByt
 			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
 		}
 		names = append(names, name)
-		for _, p := range shard {
-			index[p.Name] = name
+		for _, t := range shard {
+			index[t.name] = name
 		}
-		err := r.write(name, func(w io.Writer) error { return writeTensors(w, shard, ptMetadata, be, buf) })
+		err := r.write(name, func(w io.Writer) error { return writeTensors(w, shard, ptMetadata) })
 		if err != nil {
 			return nil, err
 		}
@@ -103,23 +108,23 @@ func saveWeights(r *replacement, params []nn.Param, be compute.Backend, shardByt
 	return append(names, indexName), r.write(indexName, writeBytes(raw))
 }
 
-// split cuts params, in their order, into shards of at most limit bytes each, larger
-// only where one parameter alone is.
-func split(params []nn.Param, limit int64) (shards [][]nn.Param, total int64) {
+// split cuts tensors, in their order, into shards of at most limit bytes each, larger
+// only where one tensor alone is.
+func split(tensors []outTensor, limit int64) (shards [][]outTensor, total int64) {
 	var size int64
-	for i, p := range params {
-		n := paramBytes(p)
+	for i, t := range tensors {
+		n := t.size()
 		if i == 0 || size+n > limit {
 			shards = append(shards, nil)
 			size = 0
 		}
 		last := len(shards) - 1
-		shards[last] = append(shards[last], p)
+		shards[last] = append(shards[last], t)
 		size += n
 		total += n
 	}
 	if len(shards) == 0 {
-		shards = [][]nn.Param{nil}
+		shards = [][]outTensor{nil}
 	}
 	return shards, total
 }

@@ -140,7 +140,7 @@ func TestLoadPieces(t *testing.T) {
 	m.random(params, 9)
 	want := m.contents(params)
 	var b bytes.Buffer
-	must(t, writeTensors(&b, params, nil, m.be, make([]byte, pieceBytes)))
+	must(t, writeTensors(&b, outTensors(params, m.be, make([]byte, pieceBytes)), nil))
 	m.random(params, 10)
 	must(t, loadBytes(t, b.Bytes(), m, params))
 	if m.contents(params) != want {

@@ -95,16 +95,17 @@ func writeState(tmp string, step int, s State) (file string, err error) {
 		name   string
 		params []nn.Param
 	}{{weightsFile, s.Weights}, {momentsFile, s.Moments}} {
+		tensors := outTensors(part.params, s.Backend, buf)
 		sum := &summer{hash: sha256.New()}
 		err := writeSynced(filepath.Join(tmp, part.name), func(w io.Writer) error {
-			return writeTensors(io.MultiWriter(w, sum), part.params, nil, s.Backend, buf)
+			return writeTensors(io.MultiWriter(w, sum), tensors, nil)
 		})
 		if err != nil {
 			return part.name, err
 		}
 		m.Files[part.name] = manifestFile{sum.bytes, hex.EncodeToString(sum.hash.Sum(nil))}
-		for _, p := range fileOrder(part.params) {
-			m.Tensors = append(m.Tensors, manifestTensor{part.name, p.Name, DType(p.T.DType().String()), p.Shape})
+		for _, t := range fileOrder(tensors) {
+			m.Tensors = append(m.Tensors, manifestTensor{part.name, t.name, t.dtype, t.shape})
 		}
 	}
 	raw, err := m.encode()

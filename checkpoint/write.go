@@ -33,25 +33,64 @@ func checkParams(params []nn.Param) error {
 	return nil
 }
 
+// outTensor is a tensor to be written: its name and shape as Hugging Face has them,
+// experts in one tensor under their merged name, and what writes its bytes.
+type outTensor struct {
+	name  string
+	dtype DType
+	shape []int
+	write func(io.Writer) error
+}
+
+// size is the tensor's bytes.
+func (t outTensor) size() int64 {
+	n, last := 1, 1
+	for i, d := range t.shape {
+		if last = d; i < len(t.shape)-1 {
+			n *= d
+		}
+	}
+	per, _ := t.dtype.RowBytes(last)
+	return int64(n) * int64(per)
+}
+
+// outTensors are params in their tensors' formats. Only a piece of one is on Go's heap
+// at a time: buf, which has pieceBytes.
+func outTensors(params []nn.Param, be compute.Backend, buf []byte) []outTensor {
+	list := make([]outTensor, len(params))
+	for i, p := range params {
+		size := p.T.DType().Size()
+		list[i] = outTensor{p.Name, DType(p.T.DType().String()), p.Shape, func(w io.Writer) error {
+			return pieces(p.T, len(buf)/size, func(part piece) error {
+				raw := buf[:part.view.Len()*size]
+				be.Download(raw, part.view)
+				_, err := w.Write(raw)
+				return err
+			})
+		}}
+	}
+	return list
+}
+
 // fileOrder is the order of data in a file: wide elements first, so that each
 // tensor is aligned to its element, otherwise as given.
-func fileOrder(params []nn.Param) []nn.Param {
-	sorted := slices.Clone(params)
-	slices.SortStableFunc(sorted, func(a, b nn.Param) int {
-		return cmp.Compare(b.T.DType().Size(), a.T.DType().Size())
+func fileOrder(tensors []outTensor) []outTensor {
+	sorted := slices.Clone(tensors)
+	slices.SortStableFunc(sorted, func(a, b outTensor) int {
+		return cmp.Compare(b.dtype.Size(), a.dtype.Size())
 	})
 	return sorted
 }
 
 type headerEntry struct {
-	DType   string   `json:"dtype"`
+	DType   DType    `json:"dtype"`
 	Shape   []int    `json:"shape"`
 	Offsets [2]int64 `json:"data_offsets"`
 }
 
-// header is the length and JSON that precede the data of params, padded with spaces
+// header is the length and JSON that precede the data of tensors, padded with spaces
 // so that the data begins at a multiple of 8.
-func header(params []nn.Param, metadata map[string]string) ([]byte, error) {
+func header(tensors []outTensor, metadata map[string]string) ([]byte, error) {
 	var b bytes.Buffer
 	b.Write(make([]byte, 8))
 	enc := json.NewEncoder(&b)
@@ -75,13 +114,13 @@ func header(params []nn.Param, metadata map[string]string) ([]byte, error) {
 		lead = ","
 	}
 	at := int64(0)
-	for _, p := range params {
-		shape := p.Shape
+	for _, t := range tensors {
+		shape := t.shape
 		if shape == nil {
 			shape = []int{}
 		}
-		end := at + paramBytes(p)
-		if err := add(lead, p.Name, headerEntry{p.T.DType().String(), shape, [2]int64{at, end}}); err != nil {
+		end := at + t.size()
+		if err := add(lead, t.name, headerEntry{t.dtype, shape, [2]int64{at, end}}); err != nil {
 			return nil, err
 		}
 		at, lead = end, ","
@@ -94,33 +133,25 @@ func header(params []nn.Param, metadata map[string]string) ([]byte, error) {
 		b.WriteByte(' ')
 	}
 	if b.Len()-8 > maxHeader {
-		return nil, fmt.Errorf("%d tensors make a header of %d bytes, more than the %d a file may have: save in shards", len(params), b.Len()-8, maxHeader)
+		return nil, fmt.Errorf("%d tensors make a header of %d bytes, more than the %d a file may have: save in shards", len(tensors), b.Len()-8, maxHeader)
 	}
 	raw := b.Bytes()
 	binary.LittleEndian.PutUint64(raw, uint64(len(raw)-8))
 	return raw, nil
 }
 
-// writeTensors writes a whole safetensors file, in each tensor's own format. Only a
-// piece of a tensor is on Go's heap at a time. buf has pieceBytes.
-func writeTensors(w io.Writer, params []nn.Param, metadata map[string]string, be compute.Backend, buf []byte) error {
-	params = fileOrder(params)
-	head, err := header(params, metadata)
+// writeTensors writes a whole safetensors file.
+func writeTensors(w io.Writer, tensors []outTensor, metadata map[string]string) error {
+	tensors = fileOrder(tensors)
+	head, err := header(tensors, metadata)
 	if err != nil {
 		return err
 	}
 	if _, err := w.Write(head); err != nil {
 		return err
 	}
-	for _, p := range params {
-		size := p.T.DType().Size()
-		err := pieces(p.T, len(buf)/size, func(part piece) error {
-			raw := buf[:part.view.Len()*size]
-			be.Download(raw, part.view)
-			_, err := w.Write(raw)
-			return err
-		})
-		if err != nil {
+	for _, t := range tensors {
+		if err := t.write(w); err != nil {
 			return err
 		}
 	}
