@@ -63,12 +63,13 @@ var ggufPreTokenizers = []struct {
 // FromGGUF makes the tokenizer that the metadata of a GGUF file describe, and its
 // configuration. path is the file's name for errors, which are *[FileError]s. Values
 // are of Go's types for GGUF's ([]string, []int32, uint32, bool, ...). Ids are those
-// of the tokenizer.json that the file was made from.
+// of the tokenizer.json that the file was made from. A file that says that it has none
+// is [ErrNoVocabulary].
 func FromGGUF(path string, meta map[string]any) (*Tokenizer, *TokenizerConfig, error) {
 	g := &ggufVocab{path: path, meta: meta}
 	t, c, err := g.build()
 	var fe *FileError
-	if errors.As(err, &fe) && fe.File == tokenizerFile {
+	if errors.As(err, &fe) && fe.File != path {
 		err = g.translate(*fe)
 	}
 	return t, c, err
@@ -107,6 +108,9 @@ func (g *ggufVocab) unsupported(part, what, hint string) error {
 
 func (g *ggufVocab) build() (*Tokenizer, *TokenizerConfig, error) {
 	model, _ := g.meta[ggufModel].(string)
+	if model == noVocab || model == "none" {
+		return nil, nil, fmt.Errorf("%s: %w", g.path, ErrNoVocabulary)
+	}
 	if model != "gpt2" {
 		return nil, nil, g.unsupported(ggufModel, fmt.Sprintf("%q", clip(model)), "only byte-level BPE, \"gpt2\", is built: name a folder with the model's tokenizer.json")
 	}
