@@ -7,6 +7,11 @@ package cpu
 //go:noescape
 func int8QuantiseAVX2(blocks int, x *float32, codes *int8, pairs *int16, aux *float32, halves int, times int)
 
+// int8LoopAVX2 runs n rounds of 12 independent sums of products of bytes on registers: the processor's peak.
+//
+//go:noescape
+func int8LoopAVX2(n int)
+
 // int8PanelNibAVX2 adds to C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of codes 0 to 15 as bytes [k/4][16][4]; f holds the factors [16] of each group of 32, aux the pairs that int8Quantise wrote. lda, ldx and ldc are bytes between rows.
 //
 //go:noescape
@@ -57,6 +62,26 @@ func int8PackQ41AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
 //go:noescape
 func int8RowQ41AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
+// int8PackQ50AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackQ50AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowQ50AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowQ50AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackQ51AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackQ51AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowQ51AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowQ51AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
 // int8PackQ80AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
 //
 //go:noescape
@@ -66,3 +91,83 @@ func int8PackQ80AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
 //
 //go:noescape
 func int8RowQ80AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackIQ4NLAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackIQ4NLAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowIQ4NLAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowIQ4NLAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackMXFP4AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackMXFP4AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowMXFP4AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowMXFP4AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackQ2KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackQ2KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowQ2KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowQ2KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackQ3KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackQ3KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowQ3KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowQ3KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackQ4KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackQ4KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowQ4KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowQ4KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackQ5KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackQ5KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowQ5KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowQ5KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackQ6KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackQ6KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowQ6KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowQ6KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8PackIQ4XSAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+//
+//go:noescape
+func int8PackIQ4XSAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+
+// int8RowIQ4XSAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8RowIQ4XSAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)

@@ -188,12 +188,60 @@ done5:
 	VZEROUPPER
 	RET
 
+// func int8LoopAVX2(n int)
+// Requires: AVX, AVX2
+TEXT ·int8LoopAVX2(SB), NOSPLIT, $0-8
+	MOVQ   n+0(FP), AX
+	VXORPS Y12, Y12, Y12
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+loop7:
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y0, Y0
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y1, Y1
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y2, Y2
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y3, Y3
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y4, Y4
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y5, Y5
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y6, Y6
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y7, Y7
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y8, Y8
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y9, Y9
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y10, Y10
+	VPMADDUBSW Y12, Y12, Y13
+	VPADDW     Y13, Y11, Y11
+	DECQ       AX
+	JNZ        loop7
+	VZEROUPPER
+	RET
+
 // func int8PanelNibAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·int8PanelNibAVX2(SB), NOSPLIT, $0-80
 	MOVQ m+0(FP), AX
 	CMPQ AX, $0x00000006
-	JNE  rows7
+	JNE  rows8
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -210,7 +258,7 @@ TEXT ·int8PanelNibAVX2(SB), NOSPLIT, $0-80
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group8:
+group9:
 	VMOVDQU      (CX), Y12
 	VMOVDQU      32(CX), Y13
 	VPBROADCASTD (BX), Y1
@@ -546,13 +594,13 @@ group8:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group8
+	JNZ          group9
 	VZEROUPPER
 	RET
 
-rows7:
+rows8:
 	CMPQ AX, $0x00000005
-	JNE  rows9
+	JNE  rows10
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -569,7 +617,7 @@ rows7:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group10:
+group11:
 	VMOVDQU      (CX), Y10
 	VMOVDQU      32(CX), Y11
 	VPBROADCASTD (BX), Y1
@@ -853,13 +901,13 @@ group10:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group10
+	JNZ          group11
 	VZEROUPPER
 	RET
 
-rows9:
+rows10:
 	CMPQ AX, $0x00000004
-	JNE  rows11
+	JNE  rows12
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -876,7 +924,7 @@ rows9:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group12:
+group13:
 	VMOVDQU      (CX), Y8
 	VMOVDQU      32(CX), Y9
 	VPBROADCASTD (BX), Y1
@@ -1108,13 +1156,13 @@ group12:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group12
+	JNZ          group13
 	VZEROUPPER
 	RET
 
-rows11:
+rows12:
 	CMPQ AX, $0x00000003
-	JNE  rows13
+	JNE  rows14
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -1125,7 +1173,7 @@ rows11:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group14:
+group15:
 	VMOVDQU      (CX), Y6
 	VMOVDQU      32(CX), Y7
 	VPBROADCASTD (BX), Y1
@@ -1303,13 +1351,13 @@ group14:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group14
+	JNZ          group15
 	VZEROUPPER
 	RET
 
-rows13:
+rows14:
 	CMPQ AX, $0x00000002
-	JNE  rows15
+	JNE  rows16
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -1320,7 +1368,7 @@ rows13:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group16:
+group17:
 	VMOVDQU      (CX), Y4
 	VMOVDQU      32(CX), Y5
 	VPBROADCASTD (BX), Y1
@@ -1446,11 +1494,11 @@ group16:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group16
+	JNZ          group17
 	VZEROUPPER
 	RET
 
-rows15:
+rows16:
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -1461,7 +1509,7 @@ rows15:
 	MOVQ c+64(FP), DI
 	MOVQ ldc+72(FP), R8
 
-group18:
+group19:
 	VMOVDQU      (CX), Y2
 	VMOVDQU      32(CX), Y3
 	VPBROADCASTD (BX), Y1
@@ -1535,7 +1583,7 @@ group18:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, SI
 	DECQ         AX
-	JNZ          group18
+	JNZ          group19
 	VZEROUPPER
 	RET
 
@@ -1544,7 +1592,7 @@ group18:
 TEXT ·int8PanelNibMinAVX2(SB), NOSPLIT, $0-80
 	MOVQ m+0(FP), AX
 	CMPQ AX, $0x00000006
-	JNE  rows19
+	JNE  rows20
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -1561,7 +1609,7 @@ TEXT ·int8PanelNibMinAVX2(SB), NOSPLIT, $0-80
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group20:
+group21:
 	VMOVDQU      (CX), Y12
 	VMOVDQU      32(CX), Y13
 	VPBROADCASTD (BX), Y1
@@ -1915,13 +1963,13 @@ group20:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group20
+	JNZ          group21
 	VZEROUPPER
 	RET
 
-rows19:
+rows20:
 	CMPQ AX, $0x00000005
-	JNE  rows21
+	JNE  rows22
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -1938,7 +1986,7 @@ rows19:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group22:
+group23:
 	VMOVDQU      (CX), Y10
 	VMOVDQU      32(CX), Y11
 	VPBROADCASTD (BX), Y1
@@ -2237,13 +2285,13 @@ group22:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group22
+	JNZ          group23
 	VZEROUPPER
 	RET
 
-rows21:
+rows22:
 	CMPQ AX, $0x00000004
-	JNE  rows23
+	JNE  rows24
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -2260,7 +2308,7 @@ rows21:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group24:
+group25:
 	VMOVDQU      (CX), Y8
 	VMOVDQU      32(CX), Y9
 	VPBROADCASTD (BX), Y1
@@ -2504,13 +2552,13 @@ group24:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group24
+	JNZ          group25
 	VZEROUPPER
 	RET
 
-rows23:
+rows24:
 	CMPQ AX, $0x00000003
-	JNE  rows25
+	JNE  rows26
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -2521,7 +2569,7 @@ rows23:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group26:
+group27:
 	VMOVDQU      (CX), Y6
 	VMOVDQU      32(CX), Y7
 	VPBROADCASTD (BX), Y1
@@ -2708,13 +2756,13 @@ group26:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group26
+	JNZ          group27
 	VZEROUPPER
 	RET
 
-rows25:
+rows26:
 	CMPQ AX, $0x00000002
-	JNE  rows27
+	JNE  rows28
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -2725,7 +2773,7 @@ rows25:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group28:
+group29:
 	VMOVDQU      (CX), Y4
 	VMOVDQU      32(CX), Y5
 	VPBROADCASTD (BX), Y1
@@ -2857,11 +2905,11 @@ group28:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group28
+	JNZ          group29
 	VZEROUPPER
 	RET
 
-rows27:
+rows28:
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -2872,7 +2920,7 @@ rows27:
 	MOVQ c+64(FP), DI
 	MOVQ ldc+72(FP), R8
 
-group30:
+group31:
 	VMOVDQU      (CX), Y2
 	VMOVDQU      32(CX), Y3
 	VPBROADCASTD (BX), Y1
@@ -2949,7 +2997,7 @@ group30:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, SI
 	DECQ         AX
-	JNZ          group30
+	JNZ          group31
 	VZEROUPPER
 	RET
 
@@ -2958,7 +3006,7 @@ group30:
 TEXT ·int8PanelWideAVX2(SB), NOSPLIT, $0-80
 	MOVQ m+0(FP), AX
 	CMPQ AX, $0x00000006
-	JNE  rows31
+	JNE  rows32
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -2975,7 +3023,7 @@ TEXT ·int8PanelWideAVX2(SB), NOSPLIT, $0-80
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group32:
+group33:
 	VMOVDQU      (CX), Y12
 	VMOVDQU      32(CX), Y13
 	VPBROADCASTD (BX), Y1
@@ -3537,13 +3585,13 @@ group32:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group32
+	JNZ          group33
 	VZEROUPPER
 	RET
 
-rows31:
+rows32:
 	CMPQ AX, $0x00000005
-	JNE  rows33
+	JNE  rows34
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -3560,7 +3608,7 @@ rows31:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group34:
+group35:
 	VMOVDQU      (CX), Y10
 	VMOVDQU      32(CX), Y11
 	VPBROADCASTD (BX), Y1
@@ -4035,13 +4083,13 @@ group34:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group34
+	JNZ          group35
 	VZEROUPPER
 	RET
 
-rows33:
+rows34:
 	CMPQ AX, $0x00000004
-	JNE  rows35
+	JNE  rows36
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -4058,7 +4106,7 @@ rows33:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group36:
+group37:
 	VMOVDQU      (CX), Y8
 	VMOVDQU      32(CX), Y9
 	VPBROADCASTD (BX), Y1
@@ -4446,13 +4494,13 @@ group36:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group36
+	JNZ          group37
 	VZEROUPPER
 	RET
 
-rows35:
+rows36:
 	CMPQ AX, $0x00000003
-	JNE  rows37
+	JNE  rows38
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -4463,7 +4511,7 @@ rows35:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group38:
+group39:
 	VMOVDQU      (CX), Y6
 	VMOVDQU      32(CX), Y7
 	VPBROADCASTD (BX), Y1
@@ -4762,13 +4810,13 @@ group38:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group38
+	JNZ          group39
 	VZEROUPPER
 	RET
 
-rows37:
+rows38:
 	CMPQ AX, $0x00000002
-	JNE  rows39
+	JNE  rows40
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -4779,7 +4827,7 @@ rows37:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group40:
+group41:
 	VMOVDQU      (CX), Y4
 	VMOVDQU      32(CX), Y5
 	VPBROADCASTD (BX), Y1
@@ -4991,11 +5039,11 @@ group40:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group40
+	JNZ          group41
 	VZEROUPPER
 	RET
 
-rows39:
+rows40:
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -5006,7 +5054,7 @@ rows39:
 	MOVQ c+64(FP), DI
 	MOVQ ldc+72(FP), R8
 
-group42:
+group43:
 	VMOVDQU      (CX), Y2
 	VMOVDQU      32(CX), Y3
 	VPBROADCASTD (BX), Y1
@@ -5131,7 +5179,7 @@ group42:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000008, SI
 	DECQ         AX
-	JNZ          group42
+	JNZ          group43
 	VZEROUPPER
 	RET
 
@@ -5140,7 +5188,7 @@ group42:
 TEXT ·int8PanelWideMinAVX2(SB), NOSPLIT, $0-80
 	MOVQ m+0(FP), AX
 	CMPQ AX, $0x00000006
-	JNE  rows43
+	JNE  rows44
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -5157,7 +5205,7 @@ TEXT ·int8PanelWideMinAVX2(SB), NOSPLIT, $0-80
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group44:
+group45:
 	VMOVDQU      (CX), Y12
 	VMOVDQU      32(CX), Y13
 	VPBROADCASTD (BX), Y1
@@ -5755,13 +5803,13 @@ group44:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group44
+	JNZ          group45
 	VZEROUPPER
 	RET
 
-rows43:
+rows44:
 	CMPQ AX, $0x00000005
-	JNE  rows45
+	JNE  rows46
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -5778,7 +5826,7 @@ rows43:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group46:
+group47:
 	VMOVDQU      (CX), Y10
 	VMOVDQU      32(CX), Y11
 	VPBROADCASTD (BX), Y1
@@ -6283,13 +6331,13 @@ group46:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group46
+	JNZ          group47
 	VZEROUPPER
 	RET
 
-rows45:
+rows46:
 	CMPQ AX, $0x00000004
-	JNE  rows47
+	JNE  rows48
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -6306,7 +6354,7 @@ rows45:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group48:
+group49:
 	VMOVDQU      (CX), Y8
 	VMOVDQU      32(CX), Y9
 	VPBROADCASTD (BX), Y1
@@ -6718,13 +6766,13 @@ group48:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group48
+	JNZ          group49
 	VZEROUPPER
 	RET
 
-rows47:
+rows48:
 	CMPQ AX, $0x00000003
-	JNE  rows49
+	JNE  rows50
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -6735,7 +6783,7 @@ rows47:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group50:
+group51:
 	VMOVDQU      (CX), Y6
 	VMOVDQU      32(CX), Y7
 	VPBROADCASTD (BX), Y1
@@ -7052,13 +7100,13 @@ group50:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group50
+	JNZ          group51
 	VZEROUPPER
 	RET
 
-rows49:
+rows50:
 	CMPQ AX, $0x00000002
-	JNE  rows51
+	JNE  rows52
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -7069,7 +7117,7 @@ rows49:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group52:
+group53:
 	VMOVDQU      (CX), Y4
 	VMOVDQU      32(CX), Y5
 	VPBROADCASTD (BX), Y1
@@ -7293,11 +7341,11 @@ group52:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group52
+	JNZ          group53
 	VZEROUPPER
 	RET
 
-rows51:
+rows52:
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -7308,7 +7356,7 @@ rows51:
 	MOVQ c+64(FP), DI
 	MOVQ ldc+72(FP), R8
 
-group54:
+group55:
 	VMOVDQU      (CX), Y2
 	VMOVDQU      32(CX), Y3
 	VPBROADCASTD (BX), Y1
@@ -7439,7 +7487,7 @@ group54:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000008, SI
 	DECQ         AX
-	JNZ          group54
+	JNZ          group55
 	VZEROUPPER
 	RET
 
@@ -7448,7 +7496,7 @@ group54:
 TEXT ·int8PanelWide16AVX2(SB), NOSPLIT, $0-80
 	MOVQ m+0(FP), AX
 	CMPQ AX, $0x00000006
-	JNE  rows55
+	JNE  rows56
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -7465,7 +7513,7 @@ TEXT ·int8PanelWide16AVX2(SB), NOSPLIT, $0-80
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group56:
+group57:
 	VMOVDQU      (CX), Y12
 	VMOVDQU      32(CX), Y13
 	VPBROADCASTD (BX), Y1
@@ -7771,13 +7819,13 @@ group56:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group56
+	JNZ          group57
 	VZEROUPPER
 	RET
 
-rows55:
+rows56:
 	CMPQ AX, $0x00000005
-	JNE  rows57
+	JNE  rows58
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -7794,7 +7842,7 @@ rows55:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group58:
+group59:
 	VMOVDQU      (CX), Y10
 	VMOVDQU      32(CX), Y11
 	VPBROADCASTD (BX), Y1
@@ -8053,13 +8101,13 @@ group58:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group58
+	JNZ          group59
 	VZEROUPPER
 	RET
 
-rows57:
+rows58:
 	CMPQ AX, $0x00000004
-	JNE  rows59
+	JNE  rows60
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -8076,7 +8124,7 @@ rows57:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group60:
+group61:
 	VMOVDQU      (CX), Y8
 	VMOVDQU      32(CX), Y9
 	VPBROADCASTD (BX), Y1
@@ -8288,13 +8336,13 @@ group60:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group60
+	JNZ          group61
 	VZEROUPPER
 	RET
 
-rows59:
+rows60:
 	CMPQ AX, $0x00000003
-	JNE  rows61
+	JNE  rows62
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -8305,7 +8353,7 @@ rows59:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group62:
+group63:
 	VMOVDQU      (CX), Y6
 	VMOVDQU      32(CX), Y7
 	VPBROADCASTD (BX), Y1
@@ -8468,13 +8516,13 @@ group62:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group62
+	JNZ          group63
 	VZEROUPPER
 	RET
 
-rows61:
+rows62:
 	CMPQ AX, $0x00000002
-	JNE  rows63
+	JNE  rows64
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -8485,7 +8533,7 @@ rows61:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group64:
+group65:
 	VMOVDQU      (CX), Y4
 	VMOVDQU      32(CX), Y5
 	VPBROADCASTD (BX), Y1
@@ -8601,11 +8649,11 @@ group64:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group64
+	JNZ          group65
 	VZEROUPPER
 	RET
 
-rows63:
+rows64:
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -8616,7 +8664,7 @@ rows63:
 	MOVQ c+64(FP), DI
 	MOVQ ldc+72(FP), R8
 
-group66:
+group67:
 	VMOVDQU      (CX), Y2
 	VMOVDQU      32(CX), Y3
 	VPBROADCASTD (BX), Y1
@@ -8685,7 +8733,7 @@ group66:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, SI
 	DECQ         AX
-	JNZ          group66
+	JNZ          group67
 	VZEROUPPER
 	RET
 
@@ -8694,7 +8742,7 @@ group66:
 TEXT ·int8PanelWide16MinAVX2(SB), NOSPLIT, $0-80
 	MOVQ m+0(FP), AX
 	CMPQ AX, $0x00000006
-	JNE  rows67
+	JNE  rows68
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -8711,7 +8759,7 @@ TEXT ·int8PanelWide16MinAVX2(SB), NOSPLIT, $0-80
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group68:
+group69:
 	VMOVDQU      (CX), Y12
 	VMOVDQU      32(CX), Y13
 	VPBROADCASTD (BX), Y1
@@ -9053,13 +9101,13 @@ group68:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group68
+	JNZ          group69
 	VZEROUPPER
 	RET
 
-rows67:
+rows68:
 	CMPQ AX, $0x00000005
-	JNE  rows69
+	JNE  rows70
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -9076,7 +9124,7 @@ rows67:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group70:
+group71:
 	VMOVDQU      (CX), Y10
 	VMOVDQU      32(CX), Y11
 	VPBROADCASTD (BX), Y1
@@ -9365,13 +9413,13 @@ group70:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group70
+	JNZ          group71
 	VZEROUPPER
 	RET
 
-rows69:
+rows70:
 	CMPQ AX, $0x00000004
-	JNE  rows71
+	JNE  rows72
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -9388,7 +9436,7 @@ rows69:
 	LEAQ (R11)(R12*2), R13
 	ADDQ R12, R13
 
-group72:
+group73:
 	VMOVDQU      (CX), Y8
 	VMOVDQU      32(CX), Y9
 	VPBROADCASTD (BX), Y1
@@ -9624,13 +9672,13 @@ group72:
 	ADDQ         $0x00000008, R8
 	ADDQ         $0x00000008, R10
 	DECQ         AX
-	JNZ          group72
+	JNZ          group73
 	VZEROUPPER
 	RET
 
-rows71:
+rows72:
 	CMPQ AX, $0x00000003
-	JNE  rows73
+	JNE  rows74
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -9641,7 +9689,7 @@ rows71:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group74:
+group75:
 	VMOVDQU      (CX), Y6
 	VMOVDQU      32(CX), Y7
 	VPBROADCASTD (BX), Y1
@@ -9822,13 +9870,13 @@ group74:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group74
+	JNZ          group75
 	VZEROUPPER
 	RET
 
-rows73:
+rows74:
 	CMPQ AX, $0x00000002
-	JNE  rows75
+	JNE  rows76
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -9839,7 +9887,7 @@ rows73:
 	MOVQ c+64(FP), R9
 	MOVQ ldc+72(FP), R10
 
-group76:
+group77:
 	VMOVDQU      (CX), Y4
 	VMOVDQU      32(CX), Y5
 	VPBROADCASTD (BX), Y1
@@ -9967,11 +10015,11 @@ group76:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, DI
 	DECQ         AX
-	JNZ          group76
+	JNZ          group77
 	VZEROUPPER
 	RET
 
-rows75:
+rows76:
 	MOVQ groups+8(FP), AX
 	MOVQ panel+48(FP), CX
 	MOVQ f+56(FP), DX
@@ -9982,7 +10030,7 @@ rows75:
 	MOVQ c+64(FP), DI
 	MOVQ ldc+72(FP), R8
 
-group78:
+group79:
 	VMOVDQU      (CX), Y2
 	VMOVDQU      32(CX), Y3
 	VPBROADCASTD (BX), Y1
@@ -10057,7 +10105,7 @@ group78:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000008, SI
 	DECQ         AX
-	JNZ          group78
+	JNZ          group79
 	VZEROUPPER
 	RET
 
@@ -10073,7 +10121,7 @@ TEXT ·int8PackQ40AVX2(SB), NOSPLIT, $0-40
 	MOVQ panel+24(FP), R8
 	MOVQ f+32(FP), R9
 
-block79:
+block80:
 	VBROADCASTF128 2(CX), Y0
 	VINSERTF128    $0x01, 2(CX)(DX*4), Y0, Y0
 	VBROADCASTF128 2(CX)(DX*1), Y1
@@ -10126,7 +10174,7 @@ block79:
 	ADDQ           $0x00000200, R8
 	ADDQ           $0x00000040, R9
 	DECQ           AX
-	JNZ            block79
+	JNZ            block80
 	VZEROUPPER
 	RET
 
@@ -10142,14 +10190,14 @@ TEXT ·int8RowQ40AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+48(FP), R8
 	MOVQ next+56(FP), R9
 
-strip80:
+strip81:
 	MOVQ    blocks+8(FP), R10
 	MOVQ    a+32(FP), R11
 	MOVQ    aux+40(FP), R12
 	LEAQ    (AX)(CX*8), R13
 	VMOVUPS (R8), Y0
 
-block81:
+block82:
 	PREFETCHT0     (R9)
 	PREFETCHT0     64(R9)
 	PREFETCHT0     128(R9)
@@ -10227,12 +10275,12 @@ block81:
 	ADDQ           $0x00000020, R11
 	ADDQ           $0x00000008, R12
 	DECQ           R10
-	JNZ            block81
+	JNZ            block82
 	VMOVUPS        Y0, (R8)
 	ADDQ           $0x20, R8
 	MOVQ           R13, AX
 	DECQ           DI
-	JNZ            strip80
+	JNZ            strip81
 	VZEROUPPER
 	RET
 
@@ -10248,7 +10296,7 @@ TEXT ·int8PackQ41AVX2(SB), NOSPLIT, $0-40
 	MOVQ panel+24(FP), R8
 	MOVQ f+32(FP), R9
 
-block82:
+block83:
 	VBROADCASTF128 4(CX), Y0
 	VINSERTF128    $0x01, 4(CX)(DX*4), Y0, Y0
 	VBROADCASTF128 4(CX)(DX*1), Y1
@@ -10305,7 +10353,7 @@ block82:
 	ADDQ           $0x00000200, R8
 	ADDQ           $0x00000080, R9
 	DECQ           AX
-	JNZ            block82
+	JNZ            block83
 	VZEROUPPER
 	RET
 
@@ -10321,14 +10369,14 @@ TEXT ·int8RowQ41AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+48(FP), R8
 	MOVQ next+56(FP), R9
 
-strip83:
+strip84:
 	MOVQ    blocks+8(FP), R10
 	MOVQ    a+32(FP), R11
 	MOVQ    aux+40(FP), R12
 	LEAQ    (AX)(CX*8), R13
 	VMOVUPS (R8), Y0
 
-block84:
+block85:
 	PREFETCHT0     (R9)
 	PREFETCHT0     64(R9)
 	PREFETCHT0     128(R9)
@@ -10410,12 +10458,721 @@ block84:
 	ADDQ           $0x00000020, R11
 	ADDQ           $0x00000008, R12
 	DECQ           R10
-	JNZ            block84
+	JNZ            block85
 	VMOVUPS        Y0, (R8)
 	ADDQ           $0x20, R8
 	MOVQ           R13, AX
 	DECQ           DI
-	JNZ            strip83
+	JNZ            strip84
+	VZEROUPPER
+	RET
+
+// func int8PackQ50AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackQ50AVX2(SB), NOSPLIT, $0-40
+	MOVQ         blocks+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	LEAQ         (DX)(DX*2), BX
+	LEAQ         (DX)(DX*4), SI
+	LEAQ         (BX)(DX*4), DI
+	MOVQ         panel+24(FP), R8
+	MOVQ         f+32(FP), R9
+	MOVL         $0x10101010, R10
+	VMOVD        R10, X0
+	VPBROADCASTD X0, Y0
+
+block86:
+	VMOVD          2(CX), X1
+	VMOVD          2(CX)(DX*1), X2
+	VPINSRD        $0x01, 2(CX)(DX*2), X1, X1
+	VPINSRD        $0x01, 2(CX)(BX*1), X2, X2
+	VPINSRD        $0x02, 2(CX)(DX*4), X1, X1
+	VPINSRD        $0x02, 2(CX)(SI*1), X2, X2
+	VPINSRD        $0x03, 2(CX)(BX*2), X1, X1
+	VPINSRD        $0x03, 2(CX)(DI*1), X2, X2
+	VPUNPCKLDQ     X2, X1, X3
+	VPUNPCKHDQ     X2, X1, X1
+	VINSERTI128    $0x01, X1, Y3, Y1
+	VBROADCASTF128 6(CX), Y2
+	VINSERTF128    $0x01, 6(CX)(DX*4), Y2, Y2
+	VBROADCASTF128 6(CX)(DX*1), Y4
+	VINSERTF128    $0x01, 6(CX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VBROADCASTF128 6(CX)(DX*2), Y4
+	VINSERTF128    $0x01, 6(CX)(BX*2), Y4, Y4
+	VBROADCASTF128 6(CX)(BX*1), Y6
+	VINSERTF128    $0x01, 6(CX)(DI*1), Y6, Y6
+	VUNPCKLPS      Y6, Y4, Y7
+	VUNPCKHPS      Y6, Y4, Y4
+	VSHUFPS        $0x44, Y7, Y5, Y6
+	VSHUFPS        $0xee, Y7, Y5, Y5
+	VSHUFPS        $0x44, Y4, Y2, Y7
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y6, Y4
+	VPSRLW         $0x04, Y6, Y6
+	VPAND          int8Low4<>+0(SB), Y6, Y6
+	VPSHUFB        int8Spread0<>+0(SB), Y1, Y8
+	VPAND          int8Bits0<>+0(SB), Y8, Y8
+	VPCMPEQB       int8Bits0<>+0(SB), Y8, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y8, Y4, Y4
+	VPSHUFB        int8Spread2<>+0(SB), Y1, Y8
+	VPAND          int8Bits0<>+0(SB), Y8, Y8
+	VPCMPEQB       int8Bits0<>+0(SB), Y8, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y8, Y6, Y6
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y8
+	VPSRAW         $0x08, Y8, Y8
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y8, (R8)
+	VMOVDQU        Y4, 64(R8)
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y4, 512(R8)
+	VMOVDQU        Y6, 576(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        int8Spread0<>+0(SB), Y1, Y6
+	VPAND          int8Bits1<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits1<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y4, Y4
+	VPSHUFB        int8Spread2<>+0(SB), Y1, Y6
+	VPAND          int8Bits1<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits1<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 128(R8)
+	VMOVDQU        Y4, 192(R8)
+	VPSUBB         Y0, Y5, Y5
+	VPSLLW         $0x08, Y5, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y5, Y5
+	VMOVDQU        Y4, 640(R8)
+	VMOVDQU        Y5, 704(R8)
+	VPAND          int8Low4<>+0(SB), Y7, Y4
+	VPSRLW         $0x04, Y7, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        int8Spread1<>+0(SB), Y1, Y6
+	VPAND          int8Bits0<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits0<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y4, Y4
+	VPSHUFB        int8Spread3<>+0(SB), Y1, Y6
+	VPAND          int8Bits0<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits0<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 256(R8)
+	VMOVDQU        Y4, 320(R8)
+	VPSUBB         Y0, Y5, Y5
+	VPSLLW         $0x08, Y5, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y5, Y5
+	VMOVDQU        Y4, 768(R8)
+	VMOVDQU        Y5, 832(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y4
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        int8Spread1<>+0(SB), Y1, Y5
+	VPAND          int8Bits1<>+0(SB), Y5, Y5
+	VPCMPEQB       int8Bits1<>+0(SB), Y5, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPSHUFB        int8Spread3<>+0(SB), Y1, Y1
+	VPAND          int8Bits1<>+0(SB), Y1, Y1
+	VPCMPEQB       int8Bits1<>+0(SB), Y1, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y1, Y2, Y2
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y1, 384(R8)
+	VMOVDQU        Y4, 448(R8)
+	VPSUBB         Y0, Y2, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 896(R8)
+	VMOVDQU        Y2, 960(R8)
+	VMOVD          (CX), X1
+	VMOVD          (CX)(DX*1), X2
+	VPINSRD        $0x01, (CX)(DX*2), X1, X1
+	VPINSRD        $0x01, (CX)(BX*1), X2, X2
+	VPINSRD        $0x02, (CX)(DX*4), X1, X1
+	VPINSRD        $0x02, (CX)(SI*1), X2, X2
+	VPINSRD        $0x03, (CX)(BX*2), X1, X1
+	VPINSRD        $0x03, (CX)(DI*1), X2, X2
+	VPSLLD         $0x10, X2, X2
+	VPBLENDW       $0xaa, X2, X1, X2
+	VCVTPH2PS      X2, Y1
+	VMOVUPS        Y1, (R9)
+	ADDQ           $0x00000016, CX
+	ADDQ           $0x00000400, R8
+	ADDQ           $0x00000040, R9
+	DECQ           AX
+	JNZ            block86
+	VZEROUPPER
+	RET
+
+DATA int8Spread0<>+0(SB)/4, $0x00000000
+DATA int8Spread0<>+4(SB)/4, $0x04040404
+DATA int8Spread0<>+8(SB)/4, $0x08080808
+DATA int8Spread0<>+12(SB)/4, $0x0c0c0c0c
+DATA int8Spread0<>+16(SB)/4, $0x00000000
+DATA int8Spread0<>+20(SB)/4, $0x04040404
+DATA int8Spread0<>+24(SB)/4, $0x08080808
+DATA int8Spread0<>+28(SB)/4, $0x0c0c0c0c
+GLOBL int8Spread0<>(SB), RODATA|NOPTR, $32
+
+DATA int8Bits0<>+0(SB)/4, $0x08040201
+DATA int8Bits0<>+4(SB)/4, $0x08040201
+DATA int8Bits0<>+8(SB)/4, $0x08040201
+DATA int8Bits0<>+12(SB)/4, $0x08040201
+DATA int8Bits0<>+16(SB)/4, $0x08040201
+DATA int8Bits0<>+20(SB)/4, $0x08040201
+DATA int8Bits0<>+24(SB)/4, $0x08040201
+DATA int8Bits0<>+28(SB)/4, $0x08040201
+GLOBL int8Bits0<>(SB), RODATA|NOPTR, $32
+
+DATA int8Sixteen<>+0(SB)/4, $0x10101010
+DATA int8Sixteen<>+4(SB)/4, $0x10101010
+DATA int8Sixteen<>+8(SB)/4, $0x10101010
+DATA int8Sixteen<>+12(SB)/4, $0x10101010
+DATA int8Sixteen<>+16(SB)/4, $0x10101010
+DATA int8Sixteen<>+20(SB)/4, $0x10101010
+DATA int8Sixteen<>+24(SB)/4, $0x10101010
+DATA int8Sixteen<>+28(SB)/4, $0x10101010
+GLOBL int8Sixteen<>(SB), RODATA|NOPTR, $32
+
+DATA int8Spread2<>+0(SB)/4, $0x02020202
+DATA int8Spread2<>+4(SB)/4, $0x06060606
+DATA int8Spread2<>+8(SB)/4, $0x0a0a0a0a
+DATA int8Spread2<>+12(SB)/4, $0x0e0e0e0e
+DATA int8Spread2<>+16(SB)/4, $0x02020202
+DATA int8Spread2<>+20(SB)/4, $0x06060606
+DATA int8Spread2<>+24(SB)/4, $0x0a0a0a0a
+DATA int8Spread2<>+28(SB)/4, $0x0e0e0e0e
+GLOBL int8Spread2<>(SB), RODATA|NOPTR, $32
+
+DATA int8Bits1<>+0(SB)/4, $0x80402010
+DATA int8Bits1<>+4(SB)/4, $0x80402010
+DATA int8Bits1<>+8(SB)/4, $0x80402010
+DATA int8Bits1<>+12(SB)/4, $0x80402010
+DATA int8Bits1<>+16(SB)/4, $0x80402010
+DATA int8Bits1<>+20(SB)/4, $0x80402010
+DATA int8Bits1<>+24(SB)/4, $0x80402010
+DATA int8Bits1<>+28(SB)/4, $0x80402010
+GLOBL int8Bits1<>(SB), RODATA|NOPTR, $32
+
+DATA int8Spread1<>+0(SB)/4, $0x01010101
+DATA int8Spread1<>+4(SB)/4, $0x05050505
+DATA int8Spread1<>+8(SB)/4, $0x09090909
+DATA int8Spread1<>+12(SB)/4, $0x0d0d0d0d
+DATA int8Spread1<>+16(SB)/4, $0x01010101
+DATA int8Spread1<>+20(SB)/4, $0x05050505
+DATA int8Spread1<>+24(SB)/4, $0x09090909
+DATA int8Spread1<>+28(SB)/4, $0x0d0d0d0d
+GLOBL int8Spread1<>(SB), RODATA|NOPTR, $32
+
+DATA int8Spread3<>+0(SB)/4, $0x03030303
+DATA int8Spread3<>+4(SB)/4, $0x07070707
+DATA int8Spread3<>+8(SB)/4, $0x0b0b0b0b
+DATA int8Spread3<>+12(SB)/4, $0x0f0f0f0f
+DATA int8Spread3<>+16(SB)/4, $0x03030303
+DATA int8Spread3<>+20(SB)/4, $0x07070707
+DATA int8Spread3<>+24(SB)/4, $0x0b0b0b0b
+DATA int8Spread3<>+28(SB)/4, $0x0f0f0f0f
+GLOBL int8Spread3<>(SB), RODATA|NOPTR, $32
+
+// func int8RowQ50AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowQ50AVX2(SB), NOSPLIT, $0-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip87:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block88:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	VMOVD          2(AX), X1
+	VMOVD          2(AX)(CX*1), X2
+	VPINSRD        $0x01, 2(AX)(CX*2), X1, X1
+	VPINSRD        $0x01, 2(AX)(DX*1), X2, X2
+	VPINSRD        $0x02, 2(AX)(CX*4), X1, X1
+	VPINSRD        $0x02, 2(AX)(BX*1), X2, X2
+	VPINSRD        $0x03, 2(AX)(DX*2), X1, X1
+	VPINSRD        $0x03, 2(AX)(SI*1), X2, X2
+	VPUNPCKLDQ     X2, X1, X3
+	VPUNPCKHDQ     X2, X1, X1
+	VINSERTI128    $0x01, X1, Y3, Y1
+	VBROADCASTF128 6(AX), Y2
+	VINSERTF128    $0x01, 6(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 6(AX)(CX*1), Y4
+	VINSERTF128    $0x01, 6(AX)(BX*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VBROADCASTF128 6(AX)(CX*2), Y4
+	VINSERTF128    $0x01, 6(AX)(DX*2), Y4, Y4
+	VBROADCASTF128 6(AX)(DX*1), Y6
+	VINSERTF128    $0x01, 6(AX)(SI*1), Y6, Y6
+	VUNPCKLPS      Y6, Y4, Y7
+	VUNPCKHPS      Y6, Y4, Y4
+	VSHUFPS        $0x44, Y7, Y5, Y6
+	VSHUFPS        $0xee, Y7, Y5, Y5
+	VSHUFPS        $0x44, Y4, Y2, Y7
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y6, Y4
+	VPSRLW         $0x04, Y6, Y6
+	VPAND          int8Low4<>+0(SB), Y6, Y6
+	VPSHUFB        int8Spread0<>+0(SB), Y1, Y8
+	VPAND          int8Bits0<>+0(SB), Y8, Y8
+	VPCMPEQB       int8Bits0<>+0(SB), Y8, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y8, Y4, Y4
+	VPSHUFB        int8Spread2<>+0(SB), Y1, Y8
+	VPAND          int8Bits0<>+0(SB), Y8, Y8
+	VPCMPEQB       int8Bits0<>+0(SB), Y8, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y8, Y6, Y6
+	VPBROADCASTD   (R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPBROADCASTD   16(R11), Y4
+	VPMADDUBSW     Y4, Y6, Y4
+	VPADDW         Y4, Y8, Y8
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        int8Spread0<>+0(SB), Y1, Y6
+	VPAND          int8Bits1<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits1<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y4, Y4
+	VPSHUFB        int8Spread2<>+0(SB), Y1, Y6
+	VPAND          int8Bits1<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits1<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPBROADCASTD   4(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPADDW         Y6, Y8, Y8
+	VPBROADCASTD   20(R11), Y4
+	VPMADDUBSW     Y4, Y5, Y4
+	VPADDW         Y4, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VPAND          int8Low4<>+0(SB), Y7, Y4
+	VPSRLW         $0x04, Y7, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        int8Spread1<>+0(SB), Y1, Y6
+	VPAND          int8Bits0<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits0<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y4, Y4
+	VPSHUFB        int8Spread3<>+0(SB), Y1, Y6
+	VPAND          int8Bits0<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits0<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPBROADCASTD   8(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPBROADCASTD   24(R11), Y4
+	VPMADDUBSW     Y4, Y5, Y4
+	VPADDW         Y4, Y6, Y6
+	VPAND          int8Low4<>+0(SB), Y2, Y4
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        int8Spread1<>+0(SB), Y1, Y5
+	VPAND          int8Bits1<>+0(SB), Y5, Y5
+	VPCMPEQB       int8Bits1<>+0(SB), Y5, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPSHUFB        int8Spread3<>+0(SB), Y1, Y1
+	VPAND          int8Bits1<>+0(SB), Y1, Y1
+	VPCMPEQB       int8Bits1<>+0(SB), Y1, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y1, Y2, Y2
+	VPBROADCASTD   12(R11), Y1
+	VPMADDUBSW     Y1, Y4, Y1
+	VPADDW         Y1, Y6, Y6
+	VPBROADCASTD   28(R11), Y1
+	VPMADDUBSW     Y1, Y2, Y1
+	VPADDW         Y1, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y8, Y8
+	VMOVD          (AX), X1
+	VMOVD          (AX)(CX*1), X2
+	VPINSRD        $0x01, (AX)(CX*2), X1, X1
+	VPINSRD        $0x01, (AX)(DX*1), X2, X2
+	VPINSRD        $0x02, (AX)(CX*4), X1, X1
+	VPINSRD        $0x02, (AX)(BX*1), X2, X2
+	VPINSRD        $0x03, (AX)(DX*2), X1, X1
+	VPINSRD        $0x03, (AX)(SI*1), X2, X2
+	VPSLLD         $0x10, X2, X2
+	VPBLENDW       $0xaa, X2, X1, X2
+	VCVTPH2PS      X2, Y1
+	VPBROADCASTD   4(R12), Y2
+	VPSUBD         Y2, Y8, Y8
+	VCVTDQ2PS      Y8, Y8
+	VBROADCASTSS   (R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y8, Y1, Y0
+	ADDQ           $0x000000b0, R9
+	ADDQ           $0x00000016, AX
+	ADDQ           $0x00000020, R11
+	ADDQ           $0x00000008, R12
+	DECQ           R10
+	JNZ            block88
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip87
+	VZEROUPPER
+	RET
+
+// func int8PackQ51AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackQ51AVX2(SB), NOSPLIT, $0-40
+	MOVQ blocks+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ ld+16(FP), DX
+	LEAQ (DX)(DX*2), BX
+	LEAQ (DX)(DX*4), SI
+	LEAQ (BX)(DX*4), DI
+	MOVQ panel+24(FP), R8
+	MOVQ f+32(FP), R9
+
+block89:
+	VMOVD          4(CX), X0
+	VMOVD          4(CX)(DX*1), X1
+	VPINSRD        $0x01, 4(CX)(DX*2), X0, X0
+	VPINSRD        $0x01, 4(CX)(BX*1), X1, X1
+	VPINSRD        $0x02, 4(CX)(DX*4), X0, X0
+	VPINSRD        $0x02, 4(CX)(SI*1), X1, X1
+	VPINSRD        $0x03, 4(CX)(BX*2), X0, X0
+	VPINSRD        $0x03, 4(CX)(DI*1), X1, X1
+	VPUNPCKLDQ     X1, X0, X2
+	VPUNPCKHDQ     X1, X0, X0
+	VINSERTI128    $0x01, X0, Y2, Y0
+	VBROADCASTF128 8(CX), Y1
+	VINSERTF128    $0x01, 8(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 8(CX)(DX*1), Y3
+	VINSERTF128    $0x01, 8(CX)(SI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 8(CX)(DX*2), Y3
+	VINSERTF128    $0x01, 8(CX)(BX*2), Y3, Y3
+	VBROADCASTF128 8(CX)(BX*1), Y5
+	VINSERTF128    $0x01, 8(CX)(DI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y6
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        int8Spread0<>+0(SB), Y0, Y7
+	VPAND          int8Bits0<>+0(SB), Y7, Y7
+	VPCMPEQB       int8Bits0<>+0(SB), Y7, Y7
+	VPAND          int8Sixteen<>+0(SB), Y7, Y7
+	VPOR           Y7, Y3, Y3
+	VPSHUFB        int8Spread2<>+0(SB), Y0, Y7
+	VPAND          int8Bits0<>+0(SB), Y7, Y7
+	VPCMPEQB       int8Bits0<>+0(SB), Y7, Y7
+	VPAND          int8Sixteen<>+0(SB), Y7, Y7
+	VPOR           Y7, Y5, Y5
+	VPSLLW         $0x08, Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y7, (R8)
+	VMOVDQU        Y3, 64(R8)
+	VPSLLW         $0x08, Y5, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y5, Y5
+	VMOVDQU        Y3, 512(R8)
+	VMOVDQU        Y5, 576(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        int8Spread0<>+0(SB), Y0, Y5
+	VPAND          int8Bits1<>+0(SB), Y5, Y5
+	VPCMPEQB       int8Bits1<>+0(SB), Y5, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y5, Y3, Y3
+	VPSHUFB        int8Spread2<>+0(SB), Y0, Y5
+	VPAND          int8Bits1<>+0(SB), Y5, Y5
+	VPCMPEQB       int8Bits1<>+0(SB), Y5, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 128(R8)
+	VMOVDQU        Y3, 192(R8)
+	VPSLLW         $0x08, Y4, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y3, 640(R8)
+	VMOVDQU        Y4, 704(R8)
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        int8Spread1<>+0(SB), Y0, Y5
+	VPAND          int8Bits0<>+0(SB), Y5, Y5
+	VPCMPEQB       int8Bits0<>+0(SB), Y5, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y5, Y3, Y3
+	VPSHUFB        int8Spread3<>+0(SB), Y0, Y5
+	VPAND          int8Bits0<>+0(SB), Y5, Y5
+	VPCMPEQB       int8Bits0<>+0(SB), Y5, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 256(R8)
+	VMOVDQU        Y3, 320(R8)
+	VPSLLW         $0x08, Y4, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y3, 768(R8)
+	VMOVDQU        Y4, 832(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        int8Spread1<>+0(SB), Y0, Y4
+	VPAND          int8Bits1<>+0(SB), Y4, Y4
+	VPCMPEQB       int8Bits1<>+0(SB), Y4, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y4, Y3, Y3
+	VPSHUFB        int8Spread3<>+0(SB), Y0, Y0
+	VPAND          int8Bits1<>+0(SB), Y0, Y0
+	VPCMPEQB       int8Bits1<>+0(SB), Y0, Y0
+	VPAND          int8Sixteen<>+0(SB), Y0, Y0
+	VPOR           Y0, Y1, Y1
+	VPSLLW         $0x08, Y3, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y0, 384(R8)
+	VMOVDQU        Y3, 448(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 896(R8)
+	VMOVDQU        Y1, 960(R8)
+	VMOVD          (CX), X1
+	VMOVD          (CX)(DX*1), X2
+	VPINSRD        $0x01, (CX)(DX*2), X1, X1
+	VPINSRD        $0x01, (CX)(BX*1), X2, X2
+	VPINSRD        $0x02, (CX)(DX*4), X1, X1
+	VPINSRD        $0x02, (CX)(SI*1), X2, X2
+	VPINSRD        $0x03, (CX)(BX*2), X1, X1
+	VPINSRD        $0x03, (CX)(DI*1), X2, X2
+	VPSLLD         $0x10, X2, X0
+	VPBLENDW       $0xaa, X0, X1, X0
+	VCVTPH2PS      X0, Y0
+	VPSRLD         $0x10, X1, X1
+	VPBLENDW       $0xaa, X2, X1, X1
+	VCVTPH2PS      X1, Y1
+	VMOVUPS        Y0, (R9)
+	VMOVUPS        Y1, 64(R9)
+	ADDQ           $0x00000018, CX
+	ADDQ           $0x00000400, R8
+	ADDQ           $0x00000080, R9
+	DECQ           AX
+	JNZ            block89
+	VZEROUPPER
+	RET
+
+// func int8RowQ51AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowQ51AVX2(SB), NOSPLIT, $0-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip90:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block91:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	VMOVD          4(AX), X1
+	VMOVD          4(AX)(CX*1), X2
+	VPINSRD        $0x01, 4(AX)(CX*2), X1, X1
+	VPINSRD        $0x01, 4(AX)(DX*1), X2, X2
+	VPINSRD        $0x02, 4(AX)(CX*4), X1, X1
+	VPINSRD        $0x02, 4(AX)(BX*1), X2, X2
+	VPINSRD        $0x03, 4(AX)(DX*2), X1, X1
+	VPINSRD        $0x03, 4(AX)(SI*1), X2, X2
+	VPUNPCKLDQ     X2, X1, X3
+	VPUNPCKHDQ     X2, X1, X1
+	VINSERTI128    $0x01, X1, Y3, Y1
+	VBROADCASTF128 8(AX), Y2
+	VINSERTF128    $0x01, 8(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 8(AX)(CX*1), Y4
+	VINSERTF128    $0x01, 8(AX)(BX*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VBROADCASTF128 8(AX)(CX*2), Y4
+	VINSERTF128    $0x01, 8(AX)(DX*2), Y4, Y4
+	VBROADCASTF128 8(AX)(DX*1), Y6
+	VINSERTF128    $0x01, 8(AX)(SI*1), Y6, Y6
+	VUNPCKLPS      Y6, Y4, Y7
+	VUNPCKHPS      Y6, Y4, Y4
+	VSHUFPS        $0x44, Y7, Y5, Y6
+	VSHUFPS        $0xee, Y7, Y5, Y5
+	VSHUFPS        $0x44, Y4, Y2, Y7
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y6, Y4
+	VPSRLW         $0x04, Y6, Y6
+	VPAND          int8Low4<>+0(SB), Y6, Y6
+	VPSHUFB        int8Spread0<>+0(SB), Y1, Y8
+	VPAND          int8Bits0<>+0(SB), Y8, Y8
+	VPCMPEQB       int8Bits0<>+0(SB), Y8, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y8, Y4, Y4
+	VPSHUFB        int8Spread2<>+0(SB), Y1, Y8
+	VPAND          int8Bits0<>+0(SB), Y8, Y8
+	VPCMPEQB       int8Bits0<>+0(SB), Y8, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y8, Y6, Y6
+	VPBROADCASTD   (R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPBROADCASTD   16(R11), Y4
+	VPMADDUBSW     Y4, Y6, Y4
+	VPADDW         Y4, Y8, Y8
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        int8Spread0<>+0(SB), Y1, Y6
+	VPAND          int8Bits1<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits1<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y4, Y4
+	VPSHUFB        int8Spread2<>+0(SB), Y1, Y6
+	VPAND          int8Bits1<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits1<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPBROADCASTD   4(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPADDW         Y6, Y8, Y8
+	VPBROADCASTD   20(R11), Y4
+	VPMADDUBSW     Y4, Y5, Y4
+	VPADDW         Y4, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VPAND          int8Low4<>+0(SB), Y7, Y4
+	VPSRLW         $0x04, Y7, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        int8Spread1<>+0(SB), Y1, Y6
+	VPAND          int8Bits0<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits0<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y4, Y4
+	VPSHUFB        int8Spread3<>+0(SB), Y1, Y6
+	VPAND          int8Bits0<>+0(SB), Y6, Y6
+	VPCMPEQB       int8Bits0<>+0(SB), Y6, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPBROADCASTD   8(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPBROADCASTD   24(R11), Y4
+	VPMADDUBSW     Y4, Y5, Y4
+	VPADDW         Y4, Y6, Y6
+	VPAND          int8Low4<>+0(SB), Y2, Y4
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        int8Spread1<>+0(SB), Y1, Y5
+	VPAND          int8Bits1<>+0(SB), Y5, Y5
+	VPCMPEQB       int8Bits1<>+0(SB), Y5, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPSHUFB        int8Spread3<>+0(SB), Y1, Y1
+	VPAND          int8Bits1<>+0(SB), Y1, Y1
+	VPCMPEQB       int8Bits1<>+0(SB), Y1, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y1, Y2, Y2
+	VPBROADCASTD   12(R11), Y1
+	VPMADDUBSW     Y1, Y4, Y1
+	VPADDW         Y1, Y6, Y6
+	VPBROADCASTD   28(R11), Y1
+	VPMADDUBSW     Y1, Y2, Y1
+	VPADDW         Y1, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y8, Y8
+	VMOVD          (AX), X2
+	VMOVD          (AX)(CX*1), X3
+	VPINSRD        $0x01, (AX)(CX*2), X2, X2
+	VPINSRD        $0x01, (AX)(DX*1), X3, X3
+	VPINSRD        $0x02, (AX)(CX*4), X2, X2
+	VPINSRD        $0x02, (AX)(BX*1), X3, X3
+	VPINSRD        $0x03, (AX)(DX*2), X2, X2
+	VPINSRD        $0x03, (AX)(SI*1), X3, X3
+	VPSLLD         $0x10, X3, X1
+	VPBLENDW       $0xaa, X1, X2, X1
+	VCVTPH2PS      X1, Y1
+	VPSRLD         $0x10, X2, X2
+	VPBLENDW       $0xaa, X3, X2, X2
+	VCVTPH2PS      X2, Y2
+	VCVTDQ2PS      Y8, Y8
+	VBROADCASTSS   (R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y8, Y1, Y0
+	VMULPS         Y4, Y2, Y2
+	VBROADCASTSS   4(R12), Y4
+	VFMADD231PS    Y4, Y2, Y0
+	ADDQ           $0x000000c0, R9
+	ADDQ           $0x00000018, AX
+	ADDQ           $0x00000020, R11
+	ADDQ           $0x00000008, R12
+	DECQ           R10
+	JNZ            block91
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip90
 	VZEROUPPER
 	RET
 
@@ -10431,7 +11188,7 @@ TEXT ·int8PackQ80AVX2(SB), NOSPLIT, $0-40
 	MOVQ panel+24(FP), R8
 	MOVQ f+32(FP), R9
 
-block85:
+block92:
 	VBROADCASTF128 2(CX), Y0
 	VINSERTF128    $0x01, 2(CX)(DX*4), Y0, Y0
 	VBROADCASTF128 2(CX)(DX*1), Y1
@@ -10520,7 +11277,7 @@ block85:
 	ADDQ           $0x00000400, R8
 	ADDQ           $0x00000040, R9
 	DECQ           AX
-	JNZ            block85
+	JNZ            block92
 	VZEROUPPER
 	RET
 
@@ -10536,14 +11293,14 @@ TEXT ·int8RowQ80AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+48(FP), R8
 	MOVQ next+56(FP), R9
 
-strip86:
+strip93:
 	MOVQ    blocks+8(FP), R10
 	MOVQ    a+32(FP), R11
 	MOVQ    aux+40(FP), R12
 	LEAQ    (AX)(CX*8), R13
 	VMOVUPS (R8), Y0
 
-block87:
+block94:
 	PREFETCHT0     (R9)
 	PREFETCHT0     64(R9)
 	PREFETCHT0     128(R9)
@@ -10648,11 +11405,10803 @@ block87:
 	ADDQ           $0x00000020, R11
 	ADDQ           $0x00000008, R12
 	DECQ           R10
-	JNZ            block87
+	JNZ            block94
 	VMOVUPS        Y0, (R8)
 	ADDQ           $0x20, R8
 	MOVQ           R13, AX
 	DECQ           DI
-	JNZ            strip86
+	JNZ            strip93
+	VZEROUPPER
+	RET
+
+// func int8PackIQ4NLAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackIQ4NLAVX2(SB), NOSPLIT, $0-40
+	MOVQ blocks+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ ld+16(FP), DX
+	LEAQ (DX)(DX*2), BX
+	LEAQ (DX)(DX*4), SI
+	LEAQ (BX)(DX*4), DI
+	MOVQ panel+24(FP), R8
+	MOVQ f+32(FP), R9
+
+block95:
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 2(CX), Y1
+	VINSERTF128    $0x01, 2(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 2(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 2(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 2(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 2(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 2(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 2(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, (R8)
+	VMOVDQU        Y2, 64(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 512(R8)
+	VMOVDQU        Y4, 576(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 128(R8)
+	VMOVDQU        Y2, 192(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 640(R8)
+	VMOVDQU        Y3, 704(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 256(R8)
+	VMOVDQU        Y2, 320(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 768(R8)
+	VMOVDQU        Y3, 832(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 384(R8)
+	VMOVDQU        Y2, 448(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 896(R8)
+	VMOVDQU        Y1, 960(R8)
+	VMOVD          (CX), X0
+	VMOVD          (CX)(DX*1), X1
+	VPINSRD        $0x01, (CX)(DX*2), X0, X0
+	VPINSRD        $0x01, (CX)(BX*1), X1, X1
+	VPINSRD        $0x02, (CX)(DX*4), X0, X0
+	VPINSRD        $0x02, (CX)(SI*1), X1, X1
+	VPINSRD        $0x03, (CX)(BX*2), X0, X0
+	VPINSRD        $0x03, (CX)(DI*1), X1, X1
+	VPSLLD         $0x10, X1, X1
+	VPBLENDW       $0xaa, X1, X0, X1
+	VCVTPH2PS      X1, Y0
+	VMOVUPS        Y0, (R9)
+	ADDQ           $0x00000012, CX
+	ADDQ           $0x00000400, R8
+	ADDQ           $0x00000040, R9
+	DECQ           AX
+	JNZ            block95
+	VZEROUPPER
+	RET
+
+DATA int8IQ4<>+0(SB)/4, $0xbfad9881
+DATA int8IQ4<>+4(SB)/4, $0xf6eaddcf
+DATA int8IQ4<>+8(SB)/4, $0x26190d01
+DATA int8IQ4<>+12(SB)/4, $0x71594535
+DATA int8IQ4<>+16(SB)/4, $0xbfad9881
+DATA int8IQ4<>+20(SB)/4, $0xf6eaddcf
+DATA int8IQ4<>+24(SB)/4, $0x26190d01
+DATA int8IQ4<>+28(SB)/4, $0x71594535
+GLOBL int8IQ4<>(SB), RODATA|NOPTR, $32
+
+// func int8RowIQ4NLAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowIQ4NLAVX2(SB), NOSPLIT, $0-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip96:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block97:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 2(AX), Y2
+	VINSERTF128    $0x01, 2(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 2(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 2(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 2(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 2(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 2(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 2(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   (R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   16(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   4(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   20(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   8(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   24(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   12(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   28(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVD          (AX), X1
+	VMOVD          (AX)(CX*1), X2
+	VPINSRD        $0x01, (AX)(CX*2), X1, X1
+	VPINSRD        $0x01, (AX)(DX*1), X2, X2
+	VPINSRD        $0x02, (AX)(CX*4), X1, X1
+	VPINSRD        $0x02, (AX)(BX*1), X2, X2
+	VPINSRD        $0x03, (AX)(DX*2), X1, X1
+	VPINSRD        $0x03, (AX)(SI*1), X2, X2
+	VPSLLD         $0x10, X2, X2
+	VPBLENDW       $0xaa, X2, X1, X2
+	VCVTPH2PS      X2, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   (R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	ADDQ           $0x00000090, R9
+	ADDQ           $0x00000012, AX
+	ADDQ           $0x00000020, R11
+	ADDQ           $0x00000008, R12
+	DECQ           R10
+	JNZ            block97
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip96
+	VZEROUPPER
+	RET
+
+// func int8PackMXFP4AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2
+TEXT ·int8PackMXFP4AVX2(SB), NOSPLIT, $0-40
+	MOVQ blocks+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ ld+16(FP), DX
+	LEAQ (DX)(DX*2), BX
+	LEAQ (DX)(DX*4), SI
+	LEAQ (BX)(DX*4), DI
+	MOVQ panel+24(FP), R8
+	MOVQ f+32(FP), R9
+
+block98:
+	VMOVDQU        int8FP4<>+0(SB), Y0
+	VBROADCASTF128 1(CX), Y1
+	VINSERTF128    $0x01, 1(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 1(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 1(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 1(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 1(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 1(CX)(BX*1), Y5
+	VINSERTF128    $0x01, 1(CX)(DI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y2, Y6
+	VUNPCKHPS      Y5, Y2, Y2
+	VSHUFPS        $0x44, Y6, Y3, Y5
+	VSHUFPS        $0xee, Y6, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y6
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y5, Y0, Y5
+	VPSLLW         $0x08, Y2, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y7, (R8)
+	VMOVDQU        Y2, 64(R8)
+	VPSLLW         $0x08, Y5, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y5, Y5
+	VMOVDQU        Y2, 512(R8)
+	VMOVDQU        Y5, 576(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y5, 128(R8)
+	VMOVDQU        Y2, 192(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 640(R8)
+	VMOVDQU        Y3, 704(R8)
+	VPAND          int8Low4<>+0(SB), Y6, Y2
+	VPSRLW         $0x04, Y6, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y5, 256(R8)
+	VMOVDQU        Y2, 320(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 768(R8)
+	VMOVDQU        Y3, 832(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 384(R8)
+	VMOVDQU        Y2, 448(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 896(R8)
+	VMOVDQU        Y1, 960(R8)
+	VMOVD          (CX), X0
+	VMOVD          (CX)(DX*1), X1
+	VPINSRD        $0x01, (CX)(DX*2), X0, X0
+	VPINSRD        $0x01, (CX)(BX*1), X1, X1
+	VPINSRD        $0x02, (CX)(DX*4), X0, X0
+	VPINSRD        $0x02, (CX)(SI*1), X1, X1
+	VPINSRD        $0x03, (CX)(BX*2), X0, X0
+	VPINSRD        $0x03, (CX)(DI*1), X1, X1
+	VPUNPCKLDQ     X1, X0, X4
+	VPUNPCKHDQ     X1, X0, X0
+	VINSERTI128    $0x01, X0, Y4, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VMOVDQU        int8Two<>+0(SB), Y3
+	VPCMPGTD       Y0, Y3, Y3
+	VMOVDQU        int8Least128<>+0(SB), Y2
+	VPSLLVD        Y0, Y2, Y2
+	VPCMPEQD       Y1, Y1, Y1
+	VPADDD         Y1, Y0, Y0
+	VPSLLD         $0x17, Y0, Y0
+	VPBLENDVB      Y3, Y2, Y0, Y0
+	VMOVUPS        Y0, (R9)
+	ADDQ           $0x00000011, CX
+	ADDQ           $0x00000400, R8
+	ADDQ           $0x00000040, R9
+	DECQ           AX
+	JNZ            block98
+	VZEROUPPER
+	RET
+
+DATA int8FP4<>+0(SB)/4, $0x03020100
+DATA int8FP4<>+4(SB)/4, $0x0c080604
+DATA int8FP4<>+8(SB)/4, $0xfdfeff00
+DATA int8FP4<>+12(SB)/4, $0xf4f8fafc
+DATA int8FP4<>+16(SB)/4, $0x03020100
+DATA int8FP4<>+20(SB)/4, $0x0c080604
+DATA int8FP4<>+24(SB)/4, $0xfdfeff00
+DATA int8FP4<>+28(SB)/4, $0xf4f8fafc
+GLOBL int8FP4<>(SB), RODATA|NOPTR, $32
+
+DATA int8LowByte<>+0(SB)/4, $0x000000ff
+DATA int8LowByte<>+4(SB)/4, $0x000000ff
+DATA int8LowByte<>+8(SB)/4, $0x000000ff
+DATA int8LowByte<>+12(SB)/4, $0x000000ff
+DATA int8LowByte<>+16(SB)/4, $0x000000ff
+DATA int8LowByte<>+20(SB)/4, $0x000000ff
+DATA int8LowByte<>+24(SB)/4, $0x000000ff
+DATA int8LowByte<>+28(SB)/4, $0x000000ff
+GLOBL int8LowByte<>(SB), RODATA|NOPTR, $32
+
+DATA int8Two<>+0(SB)/4, $0x00000002
+DATA int8Two<>+4(SB)/4, $0x00000002
+DATA int8Two<>+8(SB)/4, $0x00000002
+DATA int8Two<>+12(SB)/4, $0x00000002
+DATA int8Two<>+16(SB)/4, $0x00000002
+DATA int8Two<>+20(SB)/4, $0x00000002
+DATA int8Two<>+24(SB)/4, $0x00000002
+DATA int8Two<>+28(SB)/4, $0x00000002
+GLOBL int8Two<>(SB), RODATA|NOPTR, $32
+
+DATA int8Least128<>+0(SB)/4, $0x00200000
+DATA int8Least128<>+4(SB)/4, $0x00200000
+DATA int8Least128<>+8(SB)/4, $0x00200000
+DATA int8Least128<>+12(SB)/4, $0x00200000
+DATA int8Least128<>+16(SB)/4, $0x00200000
+DATA int8Least128<>+20(SB)/4, $0x00200000
+DATA int8Least128<>+24(SB)/4, $0x00200000
+DATA int8Least128<>+28(SB)/4, $0x00200000
+GLOBL int8Least128<>(SB), RODATA|NOPTR, $32
+
+// func int8RowMXFP4AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8RowMXFP4AVX2(SB), NOSPLIT, $0-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip99:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block100:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	VMOVDQU        int8FP4<>+0(SB), Y1
+	VBROADCASTF128 1(AX), Y2
+	VINSERTF128    $0x01, 1(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 1(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 1(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 1(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 1(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 1(AX)(DX*1), Y6
+	VINSERTF128    $0x01, 1(AX)(SI*1), Y6, Y6
+	VUNPCKLPS      Y6, Y3, Y7
+	VUNPCKHPS      Y6, Y3, Y3
+	VSHUFPS        $0x44, Y7, Y4, Y6
+	VSHUFPS        $0xee, Y7, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y7
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y6
+	VPAND          int8Low4<>+0(SB), Y6, Y6
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y6, Y1, Y6
+	VPBROADCASTD   (R11), Y8
+	VPSIGNB        Y3, Y8, Y8
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y8, Y3, Y8
+	VPBROADCASTD   16(R11), Y3
+	VPSIGNB        Y6, Y3, Y3
+	VPABSB         Y6, Y6
+	VPMADDUBSW     Y3, Y6, Y3
+	VPADDW         Y3, Y8, Y8
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   4(R11), Y6
+	VPSIGNB        Y3, Y6, Y6
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y6, Y3, Y6
+	VPADDW         Y6, Y8, Y8
+	VPBROADCASTD   20(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y8, Y8
+	VPAND          int8Low4<>+0(SB), Y7, Y3
+	VPSRLW         $0x04, Y7, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   8(R11), Y6
+	VPSIGNB        Y3, Y6, Y6
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y6, Y3, Y6
+	VPADDW         Y6, Y8, Y8
+	VPBROADCASTD   24(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y8, Y8
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   12(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPADDW         Y1, Y8, Y8
+	VPBROADCASTD   28(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPADDW         Y1, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVD          (AX), X1
+	VMOVD          (AX)(CX*1), X2
+	VPINSRD        $0x01, (AX)(CX*2), X1, X1
+	VPINSRD        $0x01, (AX)(DX*1), X2, X2
+	VPINSRD        $0x02, (AX)(CX*4), X1, X1
+	VPINSRD        $0x02, (AX)(BX*1), X2, X2
+	VPINSRD        $0x03, (AX)(DX*2), X1, X1
+	VPINSRD        $0x03, (AX)(SI*1), X2, X2
+	VPUNPCKLDQ     X2, X1, X5
+	VPUNPCKHDQ     X2, X1, X1
+	VINSERTI128    $0x01, X1, Y5, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VMOVDQU        int8Two<>+0(SB), Y4
+	VPCMPGTD       Y1, Y4, Y4
+	VMOVDQU        int8Least128<>+0(SB), Y3
+	VPSLLVD        Y1, Y3, Y3
+	VPCMPEQD       Y2, Y2, Y2
+	VPADDD         Y2, Y1, Y1
+	VPSLLD         $0x17, Y1, Y1
+	VPBLENDVB      Y4, Y3, Y1, Y1
+	VCVTDQ2PS      Y8, Y8
+	VBROADCASTSS   (R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y8, Y1, Y0
+	ADDQ           $0x00000088, R9
+	ADDQ           $0x00000011, AX
+	ADDQ           $0x00000020, R11
+	ADDQ           $0x00000008, R12
+	DECQ           R10
+	JNZ            block100
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip99
+	VZEROUPPER
+	RET
+
+// func int8PackQ2KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackQ2KAVX2(SB), NOSPLIT, $192-40
+	MOVQ blocks+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ ld+16(FP), DX
+	LEAQ (DX)(DX*2), BX
+	LEAQ (DX)(DX*4), SI
+	LEAQ (BX)(DX*4), DI
+	MOVQ panel+24(FP), R8
+	MOVQ f+32(FP), R9
+
+block101:
+	VBROADCASTF128 (CX), Y0
+	VINSERTF128    $0x01, (CX)(DX*4), Y0, Y0
+	VBROADCASTF128 (CX)(DX*1), Y1
+	VINSERTF128    $0x01, (CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 (CX)(DX*2), Y1
+	VINSERTF128    $0x01, (CX)(BX*2), Y1, Y1
+	VBROADCASTF128 (CX)(BX*1), Y3
+	VINSERTF128    $0x01, (CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VMOVDQU        Y3, (SP)
+	VMOVDQU        Y2, 32(SP)
+	VMOVDQU        Y4, 64(SP)
+	VMOVDQU        Y0, 96(SP)
+	VMOVD          80(CX), X0
+	VMOVD          80(CX)(DX*1), X1
+	VPINSRD        $0x01, 80(CX)(DX*2), X0, X0
+	VPINSRD        $0x01, 80(CX)(BX*1), X1, X1
+	VPINSRD        $0x02, 80(CX)(DX*4), X0, X0
+	VPINSRD        $0x02, 80(CX)(SI*1), X1, X1
+	VPINSRD        $0x03, 80(CX)(BX*2), X0, X0
+	VPINSRD        $0x03, 80(CX)(DI*1), X1, X1
+	VPSLLD         $0x10, X1, X2
+	VPBLENDW       $0xaa, X2, X0, X2
+	VCVTPH2PS      X2, Y2
+	VMOVDQU        Y2, 128(SP)
+	VPSRLD         $0x10, X0, X0
+	VPBLENDW       $0xaa, X1, X0, X0
+	VCVTPH2PS      X0, Y0
+	VXORPS         int8Sign<>+0(SB), Y0, Y0
+	VMOVDQU        Y0, 160(SP)
+	VBROADCASTF128 16(CX), Y0
+	VINSERTF128    $0x01, 16(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 16(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 16(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 16(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 16(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 16(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 16(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8MaskPair<>+0(SB), Y3, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, (R8)
+	VMOVDQU        Y1, 64(R8)
+	VPSRLD         $0x02, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 1024(R8)
+	VMOVDQU        Y1, 1088(R8)
+	VPSRLD         $0x04, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 2048(R8)
+	VMOVDQU        Y1, 2112(R8)
+	VPSRLD         $0x06, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 3072(R8)
+	VMOVDQU        Y1, 3136(R8)
+	VPAND          int8MaskPair<>+0(SB), Y2, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 128(R8)
+	VMOVDQU        Y1, 192(R8)
+	VPSRLD         $0x02, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 1152(R8)
+	VMOVDQU        Y1, 1216(R8)
+	VPSRLD         $0x04, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 2176(R8)
+	VMOVDQU        Y1, 2240(R8)
+	VPSRLD         $0x06, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 3200(R8)
+	VMOVDQU        Y1, 3264(R8)
+	VPAND          int8MaskPair<>+0(SB), Y4, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 256(R8)
+	VMOVDQU        Y1, 320(R8)
+	VPSRLD         $0x02, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 1280(R8)
+	VMOVDQU        Y1, 1344(R8)
+	VPSRLD         $0x04, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 2304(R8)
+	VMOVDQU        Y1, 2368(R8)
+	VPSRLD         $0x06, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 3328(R8)
+	VMOVDQU        Y1, 3392(R8)
+	VPAND          int8MaskPair<>+0(SB), Y0, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 384(R8)
+	VMOVDQU        Y1, 448(R8)
+	VPSRLD         $0x02, Y0, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 1408(R8)
+	VMOVDQU        Y1, 1472(R8)
+	VPSRLD         $0x04, Y0, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 2432(R8)
+	VMOVDQU        Y1, 2496(R8)
+	VPSRLD         $0x06, Y0, Y0
+	VPAND          int8MaskPair<>+0(SB), Y0, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 3456(R8)
+	VMOVDQU        Y0, 3520(R8)
+	VBROADCASTF128 32(CX), Y0
+	VINSERTF128    $0x01, 32(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 32(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 32(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 32(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 32(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 32(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 32(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8MaskPair<>+0(SB), Y3, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 512(R8)
+	VMOVDQU        Y1, 576(R8)
+	VPSRLD         $0x02, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 1536(R8)
+	VMOVDQU        Y1, 1600(R8)
+	VPSRLD         $0x04, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 2560(R8)
+	VMOVDQU        Y1, 2624(R8)
+	VPSRLD         $0x06, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 3584(R8)
+	VMOVDQU        Y1, 3648(R8)
+	VPAND          int8MaskPair<>+0(SB), Y2, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 640(R8)
+	VMOVDQU        Y1, 704(R8)
+	VPSRLD         $0x02, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 1664(R8)
+	VMOVDQU        Y1, 1728(R8)
+	VPSRLD         $0x04, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 2688(R8)
+	VMOVDQU        Y1, 2752(R8)
+	VPSRLD         $0x06, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 3712(R8)
+	VMOVDQU        Y1, 3776(R8)
+	VPAND          int8MaskPair<>+0(SB), Y4, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 768(R8)
+	VMOVDQU        Y1, 832(R8)
+	VPSRLD         $0x02, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 1792(R8)
+	VMOVDQU        Y1, 1856(R8)
+	VPSRLD         $0x04, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 2816(R8)
+	VMOVDQU        Y1, 2880(R8)
+	VPSRLD         $0x06, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 3840(R8)
+	VMOVDQU        Y1, 3904(R8)
+	VPAND          int8MaskPair<>+0(SB), Y0, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 896(R8)
+	VMOVDQU        Y1, 960(R8)
+	VPSRLD         $0x02, Y0, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 1920(R8)
+	VMOVDQU        Y1, 1984(R8)
+	VPSRLD         $0x04, Y0, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 2944(R8)
+	VMOVDQU        Y1, 3008(R8)
+	VPSRLD         $0x06, Y0, Y0
+	VPAND          int8MaskPair<>+0(SB), Y0, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 3968(R8)
+	VMOVDQU        Y0, 4032(R8)
+	VMOVDQU        (SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, (R9)
+	VMOVUPS        Y0, 64(R9)
+	VMOVDQU        (SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x08, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 128(R9)
+	VMOVUPS        Y0, 192(R9)
+	VMOVDQU        (SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x10, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 256(R9)
+	VMOVUPS        Y0, 320(R9)
+	VMOVDQU        (SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 384(R9)
+	VMOVUPS        Y0, 448(R9)
+	VMOVDQU        32(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 512(R9)
+	VMOVUPS        Y0, 576(R9)
+	VMOVDQU        32(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x08, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 640(R9)
+	VMOVUPS        Y0, 704(R9)
+	VMOVDQU        32(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x10, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 768(R9)
+	VMOVUPS        Y0, 832(R9)
+	VMOVDQU        32(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 896(R9)
+	VMOVUPS        Y0, 960(R9)
+	VBROADCASTF128 48(CX), Y0
+	VINSERTF128    $0x01, 48(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 48(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 48(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 48(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 48(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 48(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 48(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8MaskPair<>+0(SB), Y3, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 4096(R8)
+	VMOVDQU        Y1, 4160(R8)
+	VPSRLD         $0x02, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 5120(R8)
+	VMOVDQU        Y1, 5184(R8)
+	VPSRLD         $0x04, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 6144(R8)
+	VMOVDQU        Y1, 6208(R8)
+	VPSRLD         $0x06, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 7168(R8)
+	VMOVDQU        Y1, 7232(R8)
+	VPAND          int8MaskPair<>+0(SB), Y2, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 4224(R8)
+	VMOVDQU        Y1, 4288(R8)
+	VPSRLD         $0x02, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 5248(R8)
+	VMOVDQU        Y1, 5312(R8)
+	VPSRLD         $0x04, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 6272(R8)
+	VMOVDQU        Y1, 6336(R8)
+	VPSRLD         $0x06, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 7296(R8)
+	VMOVDQU        Y1, 7360(R8)
+	VPAND          int8MaskPair<>+0(SB), Y4, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 4352(R8)
+	VMOVDQU        Y1, 4416(R8)
+	VPSRLD         $0x02, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 5376(R8)
+	VMOVDQU        Y1, 5440(R8)
+	VPSRLD         $0x04, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 6400(R8)
+	VMOVDQU        Y1, 6464(R8)
+	VPSRLD         $0x06, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 7424(R8)
+	VMOVDQU        Y1, 7488(R8)
+	VPAND          int8MaskPair<>+0(SB), Y0, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 4480(R8)
+	VMOVDQU        Y1, 4544(R8)
+	VPSRLD         $0x02, Y0, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 5504(R8)
+	VMOVDQU        Y1, 5568(R8)
+	VPSRLD         $0x04, Y0, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 6528(R8)
+	VMOVDQU        Y1, 6592(R8)
+	VPSRLD         $0x06, Y0, Y0
+	VPAND          int8MaskPair<>+0(SB), Y0, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 7552(R8)
+	VMOVDQU        Y0, 7616(R8)
+	VBROADCASTF128 64(CX), Y0
+	VINSERTF128    $0x01, 64(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 64(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 64(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 64(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 64(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 64(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 64(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8MaskPair<>+0(SB), Y3, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 4608(R8)
+	VMOVDQU        Y1, 4672(R8)
+	VPSRLD         $0x02, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 5632(R8)
+	VMOVDQU        Y1, 5696(R8)
+	VPSRLD         $0x04, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 6656(R8)
+	VMOVDQU        Y1, 6720(R8)
+	VPSRLD         $0x06, Y3, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 7680(R8)
+	VMOVDQU        Y1, 7744(R8)
+	VPAND          int8MaskPair<>+0(SB), Y2, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 4736(R8)
+	VMOVDQU        Y1, 4800(R8)
+	VPSRLD         $0x02, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 5760(R8)
+	VMOVDQU        Y1, 5824(R8)
+	VPSRLD         $0x04, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 6784(R8)
+	VMOVDQU        Y1, 6848(R8)
+	VPSRLD         $0x06, Y2, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 7808(R8)
+	VMOVDQU        Y1, 7872(R8)
+	VPAND          int8MaskPair<>+0(SB), Y4, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 4864(R8)
+	VMOVDQU        Y1, 4928(R8)
+	VPSRLD         $0x02, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 5888(R8)
+	VMOVDQU        Y1, 5952(R8)
+	VPSRLD         $0x04, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 6912(R8)
+	VMOVDQU        Y1, 6976(R8)
+	VPSRLD         $0x06, Y4, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 7936(R8)
+	VMOVDQU        Y1, 8000(R8)
+	VPAND          int8MaskPair<>+0(SB), Y0, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 4992(R8)
+	VMOVDQU        Y1, 5056(R8)
+	VPSRLD         $0x02, Y0, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 6016(R8)
+	VMOVDQU        Y1, 6080(R8)
+	VPSRLD         $0x04, Y0, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 7040(R8)
+	VMOVDQU        Y1, 7104(R8)
+	VPSRLD         $0x06, Y0, Y0
+	VPAND          int8MaskPair<>+0(SB), Y0, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 8064(R8)
+	VMOVDQU        Y0, 8128(R8)
+	VMOVDQU        64(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 1024(R9)
+	VMOVUPS        Y0, 1088(R9)
+	VMOVDQU        64(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x08, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 1152(R9)
+	VMOVUPS        Y0, 1216(R9)
+	VMOVDQU        64(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x10, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 1280(R9)
+	VMOVUPS        Y0, 1344(R9)
+	VMOVDQU        64(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 1408(R9)
+	VMOVUPS        Y0, 1472(R9)
+	VMOVDQU        96(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 1536(R9)
+	VMOVUPS        Y0, 1600(R9)
+	VMOVDQU        96(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x08, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 1664(R9)
+	VMOVUPS        Y0, 1728(R9)
+	VMOVDQU        96(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x10, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 1792(R9)
+	VMOVUPS        Y0, 1856(R9)
+	VMOVDQU        96(SP), Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VPSRLD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         128(SP), Y1, Y1
+	VMULPS         160(SP), Y0, Y0
+	VMOVUPS        Y1, 1920(R9)
+	VMOVUPS        Y0, 1984(R9)
+	ADDQ           $0x00000054, CX
+	ADDQ           $0x00002000, R8
+	ADDQ           $0x00000800, R9
+	DECQ           AX
+	JNZ            block101
+	VZEROUPPER
+	RET
+
+DATA int8Sign<>+0(SB)/4, $0x80000000
+DATA int8Sign<>+4(SB)/4, $0x80000000
+DATA int8Sign<>+8(SB)/4, $0x80000000
+DATA int8Sign<>+12(SB)/4, $0x80000000
+DATA int8Sign<>+16(SB)/4, $0x80000000
+DATA int8Sign<>+20(SB)/4, $0x80000000
+DATA int8Sign<>+24(SB)/4, $0x80000000
+DATA int8Sign<>+28(SB)/4, $0x80000000
+GLOBL int8Sign<>(SB), RODATA|NOPTR, $32
+
+DATA int8MaskPair<>+0(SB)/4, $0x03030303
+DATA int8MaskPair<>+4(SB)/4, $0x03030303
+DATA int8MaskPair<>+8(SB)/4, $0x03030303
+DATA int8MaskPair<>+12(SB)/4, $0x03030303
+DATA int8MaskPair<>+16(SB)/4, $0x03030303
+DATA int8MaskPair<>+20(SB)/4, $0x03030303
+DATA int8MaskPair<>+24(SB)/4, $0x03030303
+DATA int8MaskPair<>+28(SB)/4, $0x03030303
+GLOBL int8MaskPair<>(SB), RODATA|NOPTR, $32
+
+// func int8RowQ2KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowQ2KAVX2(SB), NOSPLIT, $448-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip102:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block103:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	PREFETCHT0     192(R9)
+	PREFETCHT0     256(R9)
+	PREFETCHT0     320(R9)
+	PREFETCHT0     384(R9)
+	PREFETCHT0     448(R9)
+	PREFETCHT0     512(R9)
+	PREFETCHT0     576(R9)
+	PREFETCHT0     640(R9)
+	VBROADCASTF128 (AX), Y1
+	VINSERTF128    $0x01, (AX)(CX*4), Y1, Y1
+	VBROADCASTF128 (AX)(CX*1), Y2
+	VINSERTF128    $0x01, (AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (AX)(CX*2), Y2
+	VINSERTF128    $0x01, (AX)(DX*2), Y2, Y2
+	VBROADCASTF128 (AX)(DX*1), Y4
+	VINSERTF128    $0x01, (AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 256(SP)
+	VMOVDQU        Y3, 288(SP)
+	VMOVDQU        Y5, 320(SP)
+	VMOVDQU        Y1, 352(SP)
+	VMOVD          80(AX), X1
+	VMOVD          80(AX)(CX*1), X2
+	VPINSRD        $0x01, 80(AX)(CX*2), X1, X1
+	VPINSRD        $0x01, 80(AX)(DX*1), X2, X2
+	VPINSRD        $0x02, 80(AX)(CX*4), X1, X1
+	VPINSRD        $0x02, 80(AX)(BX*1), X2, X2
+	VPINSRD        $0x03, 80(AX)(DX*2), X1, X1
+	VPINSRD        $0x03, 80(AX)(SI*1), X2, X2
+	VPSLLD         $0x10, X2, X3
+	VPBLENDW       $0xaa, X3, X1, X3
+	VCVTPH2PS      X3, Y3
+	VMOVDQU        Y3, 384(SP)
+	VPSRLD         $0x10, X1, X1
+	VPBLENDW       $0xaa, X2, X1, X1
+	VCVTPH2PS      X1, Y1
+	VXORPS         int8Sign<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 416(SP)
+	VBROADCASTF128 16(AX), Y1
+	VINSERTF128    $0x01, 16(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 16(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 16(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 16(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 16(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 16(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y4, Y2
+	VPBROADCASTD   (R11), Y6
+	VPMADDUBSW     Y6, Y2, Y6
+	VPSRLD         $0x02, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   32(R11), Y7
+	VPMADDUBSW     Y7, Y2, Y7
+	VPSRLD         $0x04, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   64(R11), Y8
+	VPMADDUBSW     Y8, Y2, Y8
+	VPSRLD         $0x06, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   96(R11), Y4
+	VPMADDUBSW     Y4, Y2, Y4
+	VPAND          int8MaskPair<>+0(SB), Y3, Y2
+	VPBROADCASTD   4(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y6, Y6
+	VPSRLD         $0x02, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   36(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y7, Y7
+	VPSRLD         $0x04, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   68(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y8, Y8
+	VPSRLD         $0x06, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   100(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y5, Y2
+	VPBROADCASTD   8(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y6, Y6
+	VPSRLD         $0x02, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   40(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y7, Y7
+	VPSRLD         $0x04, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   72(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y8, Y8
+	VPSRLD         $0x06, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   104(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y1, Y2
+	VPBROADCASTD   12(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, (SP)
+	VPSRLD         $0x02, Y1, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   44(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VMOVDQU        Y7, 64(SP)
+	VPSRLD         $0x04, Y1, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   76(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVDQU        Y8, 128(SP)
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPBROADCASTD   108(R11), Y2
+	VPMADDUBSW     Y2, Y1, Y2
+	VPADDW         Y2, Y4, Y4
+	VPMADDWD       int8Ones16<>+0(SB), Y4, Y4
+	VMOVDQU        Y4, 192(SP)
+	VBROADCASTF128 32(AX), Y1
+	VINSERTF128    $0x01, 32(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 32(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 32(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 32(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 32(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 32(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 32(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y4, Y2
+	VPBROADCASTD   16(R11), Y6
+	VPMADDUBSW     Y6, Y2, Y6
+	VPSRLD         $0x02, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   48(R11), Y7
+	VPMADDUBSW     Y7, Y2, Y7
+	VPSRLD         $0x04, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   80(R11), Y8
+	VPMADDUBSW     Y8, Y2, Y8
+	VPSRLD         $0x06, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   112(R11), Y4
+	VPMADDUBSW     Y4, Y2, Y4
+	VPAND          int8MaskPair<>+0(SB), Y3, Y2
+	VPBROADCASTD   20(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y6, Y6
+	VPSRLD         $0x02, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   52(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y7, Y7
+	VPSRLD         $0x04, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   84(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y8, Y8
+	VPSRLD         $0x06, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   116(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y5, Y2
+	VPBROADCASTD   24(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y6, Y6
+	VPSRLD         $0x02, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   56(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y7, Y7
+	VPSRLD         $0x04, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   88(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y8, Y8
+	VPSRLD         $0x06, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   120(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y1, Y2
+	VPBROADCASTD   28(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, 32(SP)
+	VPSRLD         $0x02, Y1, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   60(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VMOVDQU        Y7, 96(SP)
+	VPSRLD         $0x04, Y1, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   92(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVDQU        Y8, 160(SP)
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPBROADCASTD   124(R11), Y2
+	VPMADDUBSW     Y2, Y1, Y2
+	VPADDW         Y2, Y4, Y4
+	VPMADDWD       int8Ones16<>+0(SB), Y4, Y4
+	VMOVDQU        Y4, 224(SP)
+	VMOVDQU        256(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        (SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   (R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   4(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x08, Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        32(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   8(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   12(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x10, Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        64(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   16(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   20(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x18, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        96(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   24(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   28(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   32(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   36(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x08, Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   40(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   44(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x10, Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        192(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   48(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   52(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x18, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        224(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   56(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   60(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VBROADCASTF128 48(AX), Y1
+	VINSERTF128    $0x01, 48(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 48(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 48(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 48(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 48(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 48(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 48(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y4, Y2
+	VPBROADCASTD   128(R11), Y6
+	VPMADDUBSW     Y6, Y2, Y6
+	VPSRLD         $0x02, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   160(R11), Y7
+	VPMADDUBSW     Y7, Y2, Y7
+	VPSRLD         $0x04, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   192(R11), Y8
+	VPMADDUBSW     Y8, Y2, Y8
+	VPSRLD         $0x06, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   224(R11), Y4
+	VPMADDUBSW     Y4, Y2, Y4
+	VPAND          int8MaskPair<>+0(SB), Y3, Y2
+	VPBROADCASTD   132(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y6, Y6
+	VPSRLD         $0x02, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   164(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y7, Y7
+	VPSRLD         $0x04, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   196(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y8, Y8
+	VPSRLD         $0x06, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   228(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y5, Y2
+	VPBROADCASTD   136(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y6, Y6
+	VPSRLD         $0x02, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   168(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y7, Y7
+	VPSRLD         $0x04, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   200(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y8, Y8
+	VPSRLD         $0x06, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   232(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y1, Y2
+	VPBROADCASTD   140(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, (SP)
+	VPSRLD         $0x02, Y1, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   172(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VMOVDQU        Y7, 64(SP)
+	VPSRLD         $0x04, Y1, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   204(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVDQU        Y8, 128(SP)
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPBROADCASTD   236(R11), Y2
+	VPMADDUBSW     Y2, Y1, Y2
+	VPADDW         Y2, Y4, Y4
+	VPMADDWD       int8Ones16<>+0(SB), Y4, Y4
+	VMOVDQU        Y4, 192(SP)
+	VBROADCASTF128 64(AX), Y1
+	VINSERTF128    $0x01, 64(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 64(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 64(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 64(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 64(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 64(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 64(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y4, Y2
+	VPBROADCASTD   144(R11), Y6
+	VPMADDUBSW     Y6, Y2, Y6
+	VPSRLD         $0x02, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   176(R11), Y7
+	VPMADDUBSW     Y7, Y2, Y7
+	VPSRLD         $0x04, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   208(R11), Y8
+	VPMADDUBSW     Y8, Y2, Y8
+	VPSRLD         $0x06, Y4, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   240(R11), Y4
+	VPMADDUBSW     Y4, Y2, Y4
+	VPAND          int8MaskPair<>+0(SB), Y3, Y2
+	VPBROADCASTD   148(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y6, Y6
+	VPSRLD         $0x02, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   180(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y7, Y7
+	VPSRLD         $0x04, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   212(R11), Y9
+	VPMADDUBSW     Y9, Y2, Y9
+	VPADDW         Y9, Y8, Y8
+	VPSRLD         $0x06, Y3, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   244(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y5, Y2
+	VPBROADCASTD   152(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y6, Y6
+	VPSRLD         $0x02, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   184(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y7, Y7
+	VPSRLD         $0x04, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   216(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y8, Y8
+	VPSRLD         $0x06, Y5, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   248(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y1, Y2
+	VPBROADCASTD   156(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, 32(SP)
+	VPSRLD         $0x02, Y1, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   188(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VMOVDQU        Y7, 96(SP)
+	VPSRLD         $0x04, Y1, Y2
+	VPAND          int8MaskPair<>+0(SB), Y2, Y2
+	VPBROADCASTD   220(R11), Y3
+	VPMADDUBSW     Y3, Y2, Y3
+	VPADDW         Y3, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVDQU        Y8, 160(SP)
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPBROADCASTD   252(R11), Y2
+	VPMADDUBSW     Y2, Y1, Y2
+	VPADDW         Y2, Y4, Y4
+	VPMADDWD       int8Ones16<>+0(SB), Y4, Y4
+	VMOVDQU        Y4, 224(SP)
+	VMOVDQU        320(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        (SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   64(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   68(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x08, Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        32(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   72(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   76(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x10, Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        64(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   80(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   84(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x18, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        96(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   88(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   92(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   96(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   100(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x08, Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   104(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   108(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x10, Y2, Y2
+	VPAND          int8LowByte<>+0(SB), Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        192(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   112(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   116(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x18, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y2, Y2
+	VMULPS         416(SP), Y1, Y1
+	VMOVDQU        224(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   120(R12), Y4
+	VMULPS         Y4, Y2, Y2
+	VFMADD231PS    Y3, Y2, Y0
+	VMULPS         Y4, Y1, Y1
+	VBROADCASTSS   124(R12), Y4
+	VFMADD231PS    Y4, Y1, Y0
+	ADDQ           $0x000002a0, R9
+	ADDQ           $0x00000054, AX
+	ADDQ           $0x00000100, R11
+	ADDQ           $0x00000080, R12
+	DECQ           R10
+	JNZ            block103
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip102
+	VZEROUPPER
+	RET
+
+// func int8PackQ3KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackQ3KAVX2(SB), NOSPLIT, $288-40
+	MOVQ         blocks+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	LEAQ         (DX)(DX*2), BX
+	LEAQ         (DX)(DX*4), SI
+	LEAQ         (BX)(DX*4), DI
+	MOVQ         panel+24(FP), R8
+	MOVQ         f+32(FP), R9
+	MOVL         $0x04040404, R10
+	VMOVD        R10, X0
+	VPBROADCASTD X0, Y0
+
+block104:
+	VBROADCASTF128 94(CX), Y1
+	VINSERTF128    $0x01, 94(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 94(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 94(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 94(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 94(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 94(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 94(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPSRLD         $0x10, Y4, Y4
+	VPSLLD         $0x10, Y3, Y2
+	VPOR           Y2, Y4, Y4
+	VPSRLD         $0x10, Y3, Y3
+	VPSLLD         $0x10, Y5, Y2
+	VPOR           Y2, Y3, Y3
+	VPSRLD         $0x10, Y5, Y5
+	VPSLLD         $0x10, Y1, Y2
+	VPOR           Y2, Y5, Y5
+	VPSHUFB        int8Halves<>+0(SB), Y1, Y1
+	VPERMQ         $0xd8, Y1, Y1
+	VCVTPH2PS      X1, Y2
+	VEXTRACTI128   $0x01, Y1, X1
+	VCVTPH2PS      X1, Y1
+	VMOVDQU        Y1, 128(SP)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSLLD         $0x04, Y5, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, (SP)
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSLLD         $0x02, Y5, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 32(SP)
+	VPSRLD         $0x04, Y4, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 64(SP)
+	VPSRLD         $0x04, Y3, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x02, Y5, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 96(SP)
+	VBROADCASTF128 (CX), Y1
+	VINSERTF128    $0x01, (CX)(DX*4), Y1, Y1
+	VBROADCASTF128 (CX)(DX*1), Y2
+	VINSERTF128    $0x01, (CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (CX)(DX*2), Y2
+	VINSERTF128    $0x01, (CX)(BX*2), Y2, Y2
+	VBROADCASTF128 (CX)(BX*1), Y4
+	VINSERTF128    $0x01, (CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 160(SP)
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y5, 224(SP)
+	VMOVDQU        Y1, 256(SP)
+	VBROADCASTF128 32(CX), Y1
+	VINSERTF128    $0x01, 32(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 32(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 32(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 32(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 32(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 32(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 32(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y4, Y6
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, (R8)
+	VMOVDQU        Y6, 64(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x02, Y4, Y6
+	VPAND          int8MaskPair<>+0(SB), Y6, Y6
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 1024(R8)
+	VMOVDQU        Y6, 1088(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x04, Y4, Y6
+	VPAND          int8MaskPair<>+0(SB), Y6, Y6
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 2048(R8)
+	VMOVDQU        Y6, 2112(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x06, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 3072(R8)
+	VMOVDQU        Y4, 3136(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y3, Y4
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 128(R8)
+	VMOVDQU        Y4, 192(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x02, Y3, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 1152(R8)
+	VMOVDQU        Y4, 1216(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x04, Y3, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 2176(R8)
+	VMOVDQU        Y4, 2240(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x06, Y3, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 3200(R8)
+	VMOVDQU        Y3, 3264(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y5, Y3
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 256(R8)
+	VMOVDQU        Y3, 320(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x02, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 1280(R8)
+	VMOVDQU        Y3, 1344(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x04, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 2304(R8)
+	VMOVDQU        Y3, 2368(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x06, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 3328(R8)
+	VMOVDQU        Y3, 3392(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y1, Y3
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 384(R8)
+	VMOVDQU        Y3, 448(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x02, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 1408(R8)
+	VMOVDQU        Y3, 1472(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x04, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 2432(R8)
+	VMOVDQU        Y3, 2496(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 3456(R8)
+	VMOVDQU        Y1, 3520(R8)
+	VBROADCASTF128 16(CX), Y1
+	VINSERTF128    $0x01, 16(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 16(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 16(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 16(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 16(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 16(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 160(SP)
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y5, 224(SP)
+	VMOVDQU        Y1, 256(SP)
+	VBROADCASTF128 48(CX), Y1
+	VINSERTF128    $0x01, 48(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 48(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 48(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 48(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 48(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 48(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 48(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y4, Y6
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 512(R8)
+	VMOVDQU        Y6, 576(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x02, Y4, Y6
+	VPAND          int8MaskPair<>+0(SB), Y6, Y6
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 1536(R8)
+	VMOVDQU        Y6, 1600(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x04, Y4, Y6
+	VPAND          int8MaskPair<>+0(SB), Y6, Y6
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 2560(R8)
+	VMOVDQU        Y6, 2624(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x06, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 3584(R8)
+	VMOVDQU        Y4, 3648(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y3, Y4
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 640(R8)
+	VMOVDQU        Y4, 704(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x02, Y3, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 1664(R8)
+	VMOVDQU        Y4, 1728(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x04, Y3, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 2688(R8)
+	VMOVDQU        Y4, 2752(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x06, Y3, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 3712(R8)
+	VMOVDQU        Y3, 3776(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y5, Y3
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 768(R8)
+	VMOVDQU        Y3, 832(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x02, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 1792(R8)
+	VMOVDQU        Y3, 1856(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x04, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 2816(R8)
+	VMOVDQU        Y3, 2880(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x06, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 3840(R8)
+	VMOVDQU        Y3, 3904(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y1, Y3
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 896(R8)
+	VMOVDQU        Y3, 960(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x02, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 1920(R8)
+	VMOVDQU        Y3, 1984(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x04, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 2944(R8)
+	VMOVDQU        Y3, 3008(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 3968(R8)
+	VMOVDQU        Y1, 4032(R8)
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, (R9)
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 64(R9)
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 128(R9)
+	VMOVDQU        (SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 192(R9)
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 256(R9)
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 320(R9)
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 384(R9)
+	VMOVDQU        32(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 448(R9)
+	VBROADCASTF128 (CX), Y1
+	VINSERTF128    $0x01, (CX)(DX*4), Y1, Y1
+	VBROADCASTF128 (CX)(DX*1), Y2
+	VINSERTF128    $0x01, (CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (CX)(DX*2), Y2
+	VINSERTF128    $0x01, (CX)(BX*2), Y2, Y2
+	VBROADCASTF128 (CX)(BX*1), Y4
+	VINSERTF128    $0x01, (CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 160(SP)
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y5, 224(SP)
+	VMOVDQU        Y1, 256(SP)
+	VBROADCASTF128 64(CX), Y1
+	VINSERTF128    $0x01, 64(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 64(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 64(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 64(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 64(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 64(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 64(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y4, Y6
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 4096(R8)
+	VMOVDQU        Y6, 4160(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x02, Y4, Y6
+	VPAND          int8MaskPair<>+0(SB), Y6, Y6
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 5120(R8)
+	VMOVDQU        Y6, 5184(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x04, Y4, Y6
+	VPAND          int8MaskPair<>+0(SB), Y6, Y6
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 6144(R8)
+	VMOVDQU        Y6, 6208(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x06, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 7168(R8)
+	VMOVDQU        Y4, 7232(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y3, Y4
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 4224(R8)
+	VMOVDQU        Y4, 4288(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x02, Y3, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 5248(R8)
+	VMOVDQU        Y4, 5312(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x04, Y3, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 6272(R8)
+	VMOVDQU        Y4, 6336(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x06, Y3, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7296(R8)
+	VMOVDQU        Y3, 7360(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y5, Y3
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 4352(R8)
+	VMOVDQU        Y3, 4416(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x02, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 5376(R8)
+	VMOVDQU        Y3, 5440(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x04, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 6400(R8)
+	VMOVDQU        Y3, 6464(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x06, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7424(R8)
+	VMOVDQU        Y3, 7488(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y1, Y3
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 4480(R8)
+	VMOVDQU        Y3, 4544(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x02, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 5504(R8)
+	VMOVDQU        Y3, 5568(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x04, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 6528(R8)
+	VMOVDQU        Y3, 6592(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 7552(R8)
+	VMOVDQU        Y1, 7616(R8)
+	VBROADCASTF128 16(CX), Y1
+	VINSERTF128    $0x01, 16(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 16(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 16(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 16(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 16(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 16(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 160(SP)
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y5, 224(SP)
+	VMOVDQU        Y1, 256(SP)
+	VBROADCASTF128 80(CX), Y1
+	VINSERTF128    $0x01, 80(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 80(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 80(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 80(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 80(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 80(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 80(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y4, Y6
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 4608(R8)
+	VMOVDQU        Y6, 4672(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x02, Y4, Y6
+	VPAND          int8MaskPair<>+0(SB), Y6, Y6
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 5632(R8)
+	VMOVDQU        Y6, 5696(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x04, Y4, Y6
+	VPAND          int8MaskPair<>+0(SB), Y6, Y6
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y2, 6656(R8)
+	VMOVDQU        Y6, 6720(R8)
+	VMOVDQU        160(SP), Y2
+	VPSRLD         $0x06, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 7680(R8)
+	VMOVDQU        Y4, 7744(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y3, Y4
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 4736(R8)
+	VMOVDQU        Y4, 4800(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x02, Y3, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 5760(R8)
+	VMOVDQU        Y4, 5824(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x04, Y3, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 6784(R8)
+	VMOVDQU        Y4, 6848(R8)
+	VMOVDQU        192(SP), Y2
+	VPSRLD         $0x06, Y3, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7808(R8)
+	VMOVDQU        Y3, 7872(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y5, Y3
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 4864(R8)
+	VMOVDQU        Y3, 4928(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x02, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 5888(R8)
+	VMOVDQU        Y3, 5952(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x04, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 6912(R8)
+	VMOVDQU        Y3, 6976(R8)
+	VMOVDQU        224(SP), Y2
+	VPSRLD         $0x06, Y5, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7936(R8)
+	VMOVDQU        Y3, 8000(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y1, Y3
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 4992(R8)
+	VMOVDQU        Y3, 5056(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x02, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 6016(R8)
+	VMOVDQU        Y3, 6080(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x04, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7040(R8)
+	VMOVDQU        Y3, 7104(R8)
+	VMOVDQU        256(SP), Y2
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 8064(R8)
+	VMOVDQU        Y1, 8128(R8)
+	VMOVDQU        64(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 512(R9)
+	VMOVDQU        64(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 576(R9)
+	VMOVDQU        64(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 640(R9)
+	VMOVDQU        64(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 704(R9)
+	VMOVDQU        96(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 768(R9)
+	VMOVDQU        96(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 832(R9)
+	VMOVDQU        96(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 896(R9)
+	VMOVDQU        96(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 960(R9)
+	ADDQ           $0x0000006e, CX
+	ADDQ           $0x00002000, R8
+	ADDQ           $0x00000400, R9
+	DECQ           AX
+	JNZ            block104
+	VZEROUPPER
+	RET
+
+DATA int8Halves<>+0(SB)/4, $0x05040100
+DATA int8Halves<>+4(SB)/4, $0x0d0c0908
+DATA int8Halves<>+8(SB)/4, $0x07060302
+DATA int8Halves<>+12(SB)/4, $0x0f0e0b0a
+DATA int8Halves<>+16(SB)/4, $0x05040100
+DATA int8Halves<>+20(SB)/4, $0x0d0c0908
+DATA int8Halves<>+24(SB)/4, $0x07060302
+DATA int8Halves<>+28(SB)/4, $0x0f0e0b0a
+GLOBL int8Halves<>(SB), RODATA|NOPTR, $32
+
+DATA int8MaskThirtyTwo<>+0(SB)/4, $0x20202020
+DATA int8MaskThirtyTwo<>+4(SB)/4, $0x20202020
+DATA int8MaskThirtyTwo<>+8(SB)/4, $0x20202020
+DATA int8MaskThirtyTwo<>+12(SB)/4, $0x20202020
+DATA int8MaskThirtyTwo<>+16(SB)/4, $0x20202020
+DATA int8MaskThirtyTwo<>+20(SB)/4, $0x20202020
+DATA int8MaskThirtyTwo<>+24(SB)/4, $0x20202020
+DATA int8MaskThirtyTwo<>+28(SB)/4, $0x20202020
+GLOBL int8MaskThirtyTwo<>(SB), RODATA|NOPTR, $32
+
+DATA int8MaskTwo<>+0(SB)/4, $0x30303030
+DATA int8MaskTwo<>+4(SB)/4, $0x30303030
+DATA int8MaskTwo<>+8(SB)/4, $0x30303030
+DATA int8MaskTwo<>+12(SB)/4, $0x30303030
+DATA int8MaskTwo<>+16(SB)/4, $0x30303030
+DATA int8MaskTwo<>+20(SB)/4, $0x30303030
+DATA int8MaskTwo<>+24(SB)/4, $0x30303030
+DATA int8MaskTwo<>+28(SB)/4, $0x30303030
+GLOBL int8MaskTwo<>(SB), RODATA|NOPTR, $32
+
+DATA int8MaskThird<>+0(SB)/4, $0x04040404
+DATA int8MaskThird<>+4(SB)/4, $0x04040404
+DATA int8MaskThird<>+8(SB)/4, $0x04040404
+DATA int8MaskThird<>+12(SB)/4, $0x04040404
+DATA int8MaskThird<>+16(SB)/4, $0x04040404
+DATA int8MaskThird<>+20(SB)/4, $0x04040404
+DATA int8MaskThird<>+24(SB)/4, $0x04040404
+DATA int8MaskThird<>+28(SB)/4, $0x04040404
+GLOBL int8MaskThird<>(SB), RODATA|NOPTR, $32
+
+// func int8RowQ3KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowQ3KAVX2(SB), NOSPLIT, $544-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip105:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block106:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	PREFETCHT0     192(R9)
+	PREFETCHT0     256(R9)
+	PREFETCHT0     320(R9)
+	PREFETCHT0     384(R9)
+	PREFETCHT0     448(R9)
+	PREFETCHT0     512(R9)
+	PREFETCHT0     576(R9)
+	PREFETCHT0     640(R9)
+	PREFETCHT0     704(R9)
+	PREFETCHT0     768(R9)
+	PREFETCHT0     832(R9)
+	VBROADCASTF128 94(AX), Y1
+	VINSERTF128    $0x01, 94(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 94(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 94(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 94(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 94(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 94(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 94(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPSRLD         $0x10, Y4, Y4
+	VPSLLD         $0x10, Y3, Y2
+	VPOR           Y2, Y4, Y4
+	VPSRLD         $0x10, Y3, Y3
+	VPSLLD         $0x10, Y5, Y2
+	VPOR           Y2, Y3, Y3
+	VPSRLD         $0x10, Y5, Y5
+	VPSLLD         $0x10, Y1, Y2
+	VPOR           Y2, Y5, Y5
+	VPSHUFB        int8Halves<>+0(SB), Y1, Y1
+	VPERMQ         $0xd8, Y1, Y1
+	VCVTPH2PS      X1, Y2
+	VEXTRACTI128   $0x01, Y1, X1
+	VCVTPH2PS      X1, Y1
+	VMOVDQU        Y1, 384(SP)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSLLD         $0x04, Y5, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 256(SP)
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSLLD         $0x02, Y5, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 288(SP)
+	VPSRLD         $0x04, Y4, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 320(SP)
+	VPSRLD         $0x04, Y3, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x02, Y5, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 352(SP)
+	VBROADCASTF128 (AX), Y1
+	VINSERTF128    $0x01, (AX)(CX*4), Y1, Y1
+	VBROADCASTF128 (AX)(CX*1), Y2
+	VINSERTF128    $0x01, (AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (AX)(CX*2), Y2
+	VINSERTF128    $0x01, (AX)(DX*2), Y2, Y2
+	VBROADCASTF128 (AX)(DX*1), Y4
+	VINSERTF128    $0x01, (AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 416(SP)
+	VMOVDQU        Y3, 448(SP)
+	VMOVDQU        Y5, 480(SP)
+	VMOVDQU        Y1, 512(SP)
+	VBROADCASTF128 32(AX), Y1
+	VINSERTF128    $0x01, 32(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 32(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 32(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 32(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 32(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 32(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 32(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y4, Y6
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPBROADCASTD   (R11), Y2
+	VPMADDUBSW     Y2, Y6, Y2
+	VMOVDQU        416(SP), Y6
+	VPSRLD         $0x02, Y4, Y7
+	VPAND          int8MaskPair<>+0(SB), Y7, Y7
+	VPSLLD         $0x01, Y6, Y6
+	VPAND          int8MaskThird<>+0(SB), Y6, Y6
+	VPOR           Y7, Y6, Y7
+	VPBROADCASTD   32(R11), Y6
+	VPMADDUBSW     Y6, Y7, Y6
+	VMOVDQU        416(SP), Y7
+	VPSRLD         $0x04, Y4, Y8
+	VPAND          int8MaskPair<>+0(SB), Y8, Y8
+	VPAND          int8MaskThird<>+0(SB), Y7, Y7
+	VPOR           Y8, Y7, Y8
+	VPBROADCASTD   64(R11), Y7
+	VPMADDUBSW     Y7, Y8, Y7
+	VMOVDQU        416(SP), Y8
+	VPSRLD         $0x06, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x01, Y8, Y8
+	VPAND          int8MaskThird<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   96(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VMOVDQU        448(SP), Y4
+	VPAND          int8MaskPair<>+0(SB), Y3, Y9
+	VPSLLD         $0x02, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   4(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y2, Y2
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x02, Y3, Y9
+	VPAND          int8MaskPair<>+0(SB), Y9, Y9
+	VPSLLD         $0x01, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   36(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y6, Y6
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x04, Y3, Y9
+	VPAND          int8MaskPair<>+0(SB), Y9, Y9
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   68(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y7, Y7
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x06, Y3, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x01, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   100(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y8, Y8
+	VMOVDQU        480(SP), Y3
+	VPAND          int8MaskPair<>+0(SB), Y5, Y4
+	VPSLLD         $0x02, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   8(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x02, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSLLD         $0x01, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   40(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y6, Y6
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x04, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   72(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y7, Y7
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x06, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x01, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   104(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y8, Y8
+	VMOVDQU        512(SP), Y3
+	VPAND          int8MaskPair<>+0(SB), Y1, Y4
+	VPSLLD         $0x02, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   12(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        Y2, (SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x02, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPBROADCASTD   44(R11), Y2
+	VPMADDUBSW     Y2, Y3, Y2
+	VPADDW         Y2, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, 64(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x04, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPBROADCASTD   76(R11), Y2
+	VPMADDUBSW     Y2, Y3, Y2
+	VPADDW         Y2, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VMOVDQU        Y7, 128(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPBROADCASTD   108(R11), Y2
+	VPMADDUBSW     Y2, Y1, Y2
+	VPADDW         Y2, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVDQU        Y8, 192(SP)
+	VBROADCASTF128 16(AX), Y1
+	VINSERTF128    $0x01, 16(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 16(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 16(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 16(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 16(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 16(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 416(SP)
+	VMOVDQU        Y3, 448(SP)
+	VMOVDQU        Y5, 480(SP)
+	VMOVDQU        Y1, 512(SP)
+	VBROADCASTF128 48(AX), Y1
+	VINSERTF128    $0x01, 48(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 48(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 48(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 48(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 48(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 48(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 48(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y4, Y6
+	VPSLLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPBROADCASTD   16(R11), Y2
+	VPMADDUBSW     Y2, Y6, Y2
+	VMOVDQU        416(SP), Y6
+	VPSRLD         $0x02, Y4, Y7
+	VPAND          int8MaskPair<>+0(SB), Y7, Y7
+	VPSLLD         $0x01, Y6, Y6
+	VPAND          int8MaskThird<>+0(SB), Y6, Y6
+	VPOR           Y7, Y6, Y7
+	VPBROADCASTD   48(R11), Y6
+	VPMADDUBSW     Y6, Y7, Y6
+	VMOVDQU        416(SP), Y7
+	VPSRLD         $0x04, Y4, Y8
+	VPAND          int8MaskPair<>+0(SB), Y8, Y8
+	VPAND          int8MaskThird<>+0(SB), Y7, Y7
+	VPOR           Y8, Y7, Y8
+	VPBROADCASTD   80(R11), Y7
+	VPMADDUBSW     Y7, Y8, Y7
+	VMOVDQU        416(SP), Y8
+	VPSRLD         $0x06, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x01, Y8, Y8
+	VPAND          int8MaskThird<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   112(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VMOVDQU        448(SP), Y4
+	VPAND          int8MaskPair<>+0(SB), Y3, Y9
+	VPSLLD         $0x02, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   20(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y2, Y2
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x02, Y3, Y9
+	VPAND          int8MaskPair<>+0(SB), Y9, Y9
+	VPSLLD         $0x01, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   52(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y6, Y6
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x04, Y3, Y9
+	VPAND          int8MaskPair<>+0(SB), Y9, Y9
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   84(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y7, Y7
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x06, Y3, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x01, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   116(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y8, Y8
+	VMOVDQU        480(SP), Y3
+	VPAND          int8MaskPair<>+0(SB), Y5, Y4
+	VPSLLD         $0x02, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   24(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x02, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSLLD         $0x01, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   56(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y6, Y6
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x04, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   88(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y7, Y7
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x06, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x01, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   120(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y8, Y8
+	VMOVDQU        512(SP), Y3
+	VPAND          int8MaskPair<>+0(SB), Y1, Y4
+	VPSLLD         $0x02, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   28(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        Y2, 32(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x02, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSLLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPBROADCASTD   60(R11), Y2
+	VPMADDUBSW     Y2, Y3, Y2
+	VPADDW         Y2, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, 96(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x04, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPBROADCASTD   92(R11), Y2
+	VPMADDUBSW     Y2, Y3, Y2
+	VPADDW         Y2, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VMOVDQU        Y7, 160(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSRLD         $0x01, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPBROADCASTD   124(R11), Y2
+	VPMADDUBSW     Y2, Y1, Y2
+	VPADDW         Y2, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVDQU        Y8, 224(SP)
+	VMOVDQU        256(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        (SP), Y2
+	VPBROADCASTD   4(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   (R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        32(SP), Y2
+	VPBROADCASTD   12(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   8(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        64(SP), Y2
+	VPBROADCASTD   20(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   16(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        96(SP), Y2
+	VPBROADCASTD   28(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   24(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        128(SP), Y2
+	VPBROADCASTD   36(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   32(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPBROADCASTD   44(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   40(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        192(SP), Y2
+	VPBROADCASTD   52(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   48(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        224(SP), Y2
+	VPBROADCASTD   60(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   56(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VBROADCASTF128 (AX), Y1
+	VINSERTF128    $0x01, (AX)(CX*4), Y1, Y1
+	VBROADCASTF128 (AX)(CX*1), Y2
+	VINSERTF128    $0x01, (AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (AX)(CX*2), Y2
+	VINSERTF128    $0x01, (AX)(DX*2), Y2, Y2
+	VBROADCASTF128 (AX)(DX*1), Y4
+	VINSERTF128    $0x01, (AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 416(SP)
+	VMOVDQU        Y3, 448(SP)
+	VMOVDQU        Y5, 480(SP)
+	VMOVDQU        Y1, 512(SP)
+	VBROADCASTF128 64(AX), Y1
+	VINSERTF128    $0x01, 64(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 64(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 64(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 64(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 64(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 64(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 64(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y4, Y6
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPBROADCASTD   128(R11), Y2
+	VPMADDUBSW     Y2, Y6, Y2
+	VMOVDQU        416(SP), Y6
+	VPSRLD         $0x02, Y4, Y7
+	VPAND          int8MaskPair<>+0(SB), Y7, Y7
+	VPSRLD         $0x03, Y6, Y6
+	VPAND          int8MaskThird<>+0(SB), Y6, Y6
+	VPOR           Y7, Y6, Y7
+	VPBROADCASTD   160(R11), Y6
+	VPMADDUBSW     Y6, Y7, Y6
+	VMOVDQU        416(SP), Y7
+	VPSRLD         $0x04, Y4, Y8
+	VPAND          int8MaskPair<>+0(SB), Y8, Y8
+	VPSRLD         $0x04, Y7, Y7
+	VPAND          int8MaskThird<>+0(SB), Y7, Y7
+	VPOR           Y8, Y7, Y8
+	VPBROADCASTD   192(R11), Y7
+	VPMADDUBSW     Y7, Y8, Y7
+	VMOVDQU        416(SP), Y8
+	VPSRLD         $0x06, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x05, Y8, Y8
+	VPAND          int8MaskThird<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   224(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VMOVDQU        448(SP), Y4
+	VPAND          int8MaskPair<>+0(SB), Y3, Y9
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   132(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y2, Y2
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x02, Y3, Y9
+	VPAND          int8MaskPair<>+0(SB), Y9, Y9
+	VPSRLD         $0x03, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   164(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y6, Y6
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x04, Y3, Y9
+	VPAND          int8MaskPair<>+0(SB), Y9, Y9
+	VPSRLD         $0x04, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   196(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y7, Y7
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x06, Y3, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x05, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   228(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y8, Y8
+	VMOVDQU        480(SP), Y3
+	VPAND          int8MaskPair<>+0(SB), Y5, Y4
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   136(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x02, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x03, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   168(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y6, Y6
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x04, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x04, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   200(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y7, Y7
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x06, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x05, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   232(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y8, Y8
+	VMOVDQU        512(SP), Y3
+	VPAND          int8MaskPair<>+0(SB), Y1, Y4
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   140(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        Y2, (SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x02, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPBROADCASTD   172(R11), Y2
+	VPMADDUBSW     Y2, Y3, Y2
+	VPADDW         Y2, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, 64(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x04, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPBROADCASTD   204(R11), Y2
+	VPMADDUBSW     Y2, Y3, Y2
+	VPADDW         Y2, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VMOVDQU        Y7, 128(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPBROADCASTD   236(R11), Y2
+	VPMADDUBSW     Y2, Y1, Y2
+	VPADDW         Y2, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVDQU        Y8, 192(SP)
+	VBROADCASTF128 16(AX), Y1
+	VINSERTF128    $0x01, 16(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 16(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 16(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 16(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 16(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 16(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 416(SP)
+	VMOVDQU        Y3, 448(SP)
+	VMOVDQU        Y5, 480(SP)
+	VMOVDQU        Y1, 512(SP)
+	VBROADCASTF128 80(AX), Y1
+	VINSERTF128    $0x01, 80(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 80(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 80(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 80(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 80(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 80(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 80(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8MaskPair<>+0(SB), Y4, Y6
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y6, Y2, Y6
+	VPBROADCASTD   144(R11), Y2
+	VPMADDUBSW     Y2, Y6, Y2
+	VMOVDQU        416(SP), Y6
+	VPSRLD         $0x02, Y4, Y7
+	VPAND          int8MaskPair<>+0(SB), Y7, Y7
+	VPSRLD         $0x03, Y6, Y6
+	VPAND          int8MaskThird<>+0(SB), Y6, Y6
+	VPOR           Y7, Y6, Y7
+	VPBROADCASTD   176(R11), Y6
+	VPMADDUBSW     Y6, Y7, Y6
+	VMOVDQU        416(SP), Y7
+	VPSRLD         $0x04, Y4, Y8
+	VPAND          int8MaskPair<>+0(SB), Y8, Y8
+	VPSRLD         $0x04, Y7, Y7
+	VPAND          int8MaskThird<>+0(SB), Y7, Y7
+	VPOR           Y8, Y7, Y8
+	VPBROADCASTD   208(R11), Y7
+	VPMADDUBSW     Y7, Y8, Y7
+	VMOVDQU        416(SP), Y8
+	VPSRLD         $0x06, Y4, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x05, Y8, Y8
+	VPAND          int8MaskThird<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   240(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VMOVDQU        448(SP), Y4
+	VPAND          int8MaskPair<>+0(SB), Y3, Y9
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   148(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y2, Y2
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x02, Y3, Y9
+	VPAND          int8MaskPair<>+0(SB), Y9, Y9
+	VPSRLD         $0x03, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   180(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y6, Y6
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x04, Y3, Y9
+	VPAND          int8MaskPair<>+0(SB), Y9, Y9
+	VPSRLD         $0x04, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y9, Y4, Y9
+	VPBROADCASTD   212(R11), Y4
+	VPMADDUBSW     Y4, Y9, Y4
+	VPADDW         Y4, Y7, Y7
+	VMOVDQU        448(SP), Y4
+	VPSRLD         $0x06, Y3, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x05, Y4, Y4
+	VPAND          int8MaskThird<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   244(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y8, Y8
+	VMOVDQU        480(SP), Y3
+	VPAND          int8MaskPair<>+0(SB), Y5, Y4
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   152(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x02, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x03, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   184(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y6, Y6
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x04, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x04, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   216(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y7, Y7
+	VMOVDQU        480(SP), Y3
+	VPSRLD         $0x06, Y5, Y4
+	VPAND          int8MaskPair<>+0(SB), Y4, Y4
+	VPSRLD         $0x05, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   248(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y8, Y8
+	VMOVDQU        512(SP), Y3
+	VPAND          int8MaskPair<>+0(SB), Y1, Y4
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskThird<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   156(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        Y2, 32(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x02, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x03, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPBROADCASTD   188(R11), Y2
+	VPMADDUBSW     Y2, Y3, Y2
+	VPADDW         Y2, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VMOVDQU        Y6, 96(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x04, Y1, Y3
+	VPAND          int8MaskPair<>+0(SB), Y3, Y3
+	VPSRLD         $0x04, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPBROADCASTD   220(R11), Y2
+	VPMADDUBSW     Y2, Y3, Y2
+	VPADDW         Y2, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VMOVDQU        Y7, 160(SP)
+	VMOVDQU        512(SP), Y2
+	VPSRLD         $0x06, Y1, Y1
+	VPAND          int8MaskPair<>+0(SB), Y1, Y1
+	VPSRLD         $0x05, Y2, Y2
+	VPAND          int8MaskThird<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPBROADCASTD   252(R11), Y2
+	VPMADDUBSW     Y2, Y1, Y2
+	VPADDW         Y2, Y8, Y8
+	VPMADDWD       int8Ones16<>+0(SB), Y8, Y8
+	VMOVDQU        Y8, 224(SP)
+	VMOVDQU        320(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        (SP), Y2
+	VPBROADCASTD   68(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   64(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        32(SP), Y2
+	VPBROADCASTD   76(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   72(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        64(SP), Y2
+	VPBROADCASTD   84(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   80(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        96(SP), Y2
+	VPBROADCASTD   92(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   88(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        128(SP), Y2
+	VPBROADCASTD   100(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   96(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPBROADCASTD   108(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   104(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        192(SP), Y2
+	VPBROADCASTD   116(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   112(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        224(SP), Y2
+	VPBROADCASTD   124(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   120(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	ADDQ           $0x00000370, R9
+	ADDQ           $0x0000006e, AX
+	ADDQ           $0x00000100, R11
+	ADDQ           $0x00000080, R12
+	DECQ           R10
+	JNZ            block106
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip105
+	VZEROUPPER
+	RET
+
+// func int8PackQ4KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackQ4KAVX2(SB), NOSPLIT, $192-40
+	MOVQ blocks+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ ld+16(FP), DX
+	LEAQ (DX)(DX*2), BX
+	LEAQ (DX)(DX*4), SI
+	LEAQ (BX)(DX*4), DI
+	MOVQ panel+24(FP), R8
+	MOVQ f+32(FP), R9
+
+block107:
+	VBROADCASTF128 (CX), Y0
+	VINSERTF128    $0x01, (CX)(DX*4), Y0, Y0
+	VBROADCASTF128 (CX)(DX*1), Y1
+	VINSERTF128    $0x01, (CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 (CX)(DX*2), Y1
+	VINSERTF128    $0x01, (CX)(BX*2), Y1, Y1
+	VBROADCASTF128 (CX)(BX*1), Y3
+	VINSERTF128    $0x01, (CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPSHUFB        int8Halves<>+0(SB), Y3, Y3
+	VPERMQ         $0xd8, Y3, Y3
+	VCVTPH2PS      X3, Y1
+	VEXTRACTI128   $0x01, Y3, X3
+	VCVTPH2PS      X3, Y3
+	VXORPS         int8Sign<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, (SP)
+	VMOVDQU        Y3, 32(SP)
+	VPAND          int8MaskSix<>+0(SB), Y2, Y1
+	VMOVDQU        Y1, 64(SP)
+	VPAND          int8MaskSix<>+0(SB), Y4, Y1
+	VMOVDQU        Y1, 128(SP)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VMOVDQU        Y1, 96(SP)
+	VPSRLD         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x02, Y4, Y1
+	VPAND          int8MaskTwo<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VMOVDQU        Y0, 160(SP)
+	VBROADCASTF128 16(CX), Y0
+	VINSERTF128    $0x01, 16(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 16(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 16(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 16(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 16(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 16(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 16(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, (R8)
+	VMOVDQU        Y3, 512(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 64(R8)
+	VMOVDQU        Y2, 576(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 128(R8)
+	VMOVDQU        Y2, 640(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        Y1, 192(R8)
+	VMOVDQU        Y0, 704(R8)
+	VBROADCASTF128 32(CX), Y0
+	VINSERTF128    $0x01, 32(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 32(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 32(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 32(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 32(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 32(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 32(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, 256(R8)
+	VMOVDQU        Y3, 768(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 320(R8)
+	VMOVDQU        Y2, 832(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 384(R8)
+	VMOVDQU        Y2, 896(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        Y1, 448(R8)
+	VMOVDQU        Y0, 960(R8)
+	VMOVDQU        64(SP), Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        128(SP), Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, (R9)
+	VMOVUPS        Y1, 64(R9)
+	VMOVDQU        64(SP), Y0
+	VPSRLD         $0x08, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        128(SP), Y1
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 128(R9)
+	VMOVUPS        Y1, 192(R9)
+	VBROADCASTF128 48(CX), Y0
+	VINSERTF128    $0x01, 48(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 48(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 48(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 48(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 48(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 48(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 48(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, 1024(R8)
+	VMOVDQU        Y3, 1536(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 1088(R8)
+	VMOVDQU        Y2, 1600(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 1152(R8)
+	VMOVDQU        Y2, 1664(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        Y1, 1216(R8)
+	VMOVDQU        Y0, 1728(R8)
+	VBROADCASTF128 64(CX), Y0
+	VINSERTF128    $0x01, 64(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 64(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 64(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 64(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 64(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 64(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 64(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, 1280(R8)
+	VMOVDQU        Y3, 1792(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 1344(R8)
+	VMOVDQU        Y2, 1856(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 1408(R8)
+	VMOVDQU        Y2, 1920(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        Y1, 1472(R8)
+	VMOVDQU        Y0, 1984(R8)
+	VMOVDQU        64(SP), Y0
+	VPSRLD         $0x10, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        128(SP), Y1
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 256(R9)
+	VMOVUPS        Y1, 320(R9)
+	VMOVDQU        64(SP), Y0
+	VPSRLD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        128(SP), Y1
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 384(R9)
+	VMOVUPS        Y1, 448(R9)
+	VBROADCASTF128 80(CX), Y0
+	VINSERTF128    $0x01, 80(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 80(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 80(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 80(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 80(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 80(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 80(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, 2048(R8)
+	VMOVDQU        Y3, 2560(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 2112(R8)
+	VMOVDQU        Y2, 2624(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 2176(R8)
+	VMOVDQU        Y2, 2688(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        Y1, 2240(R8)
+	VMOVDQU        Y0, 2752(R8)
+	VBROADCASTF128 96(CX), Y0
+	VINSERTF128    $0x01, 96(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 96(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 96(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 96(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 96(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 96(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 96(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, 2304(R8)
+	VMOVDQU        Y3, 2816(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 2368(R8)
+	VMOVDQU        Y2, 2880(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 2432(R8)
+	VMOVDQU        Y2, 2944(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        Y1, 2496(R8)
+	VMOVDQU        Y0, 3008(R8)
+	VMOVDQU        96(SP), Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        160(SP), Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 512(R9)
+	VMOVUPS        Y1, 576(R9)
+	VMOVDQU        96(SP), Y0
+	VPSRLD         $0x08, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        160(SP), Y1
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 640(R9)
+	VMOVUPS        Y1, 704(R9)
+	VBROADCASTF128 112(CX), Y0
+	VINSERTF128    $0x01, 112(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 112(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 112(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 112(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 112(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 112(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 112(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, 3072(R8)
+	VMOVDQU        Y3, 3584(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 3136(R8)
+	VMOVDQU        Y2, 3648(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 3200(R8)
+	VMOVDQU        Y2, 3712(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        Y1, 3264(R8)
+	VMOVDQU        Y0, 3776(R8)
+	VBROADCASTF128 128(CX), Y0
+	VINSERTF128    $0x01, 128(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 128(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 128(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 128(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 128(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 128(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 128(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, 3328(R8)
+	VMOVDQU        Y3, 3840(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 3392(R8)
+	VMOVDQU        Y2, 3904(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        Y1, 3456(R8)
+	VMOVDQU        Y2, 3968(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        Y1, 3520(R8)
+	VMOVDQU        Y0, 4032(R8)
+	VMOVDQU        96(SP), Y0
+	VPSRLD         $0x10, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        160(SP), Y1
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 768(R9)
+	VMOVUPS        Y1, 832(R9)
+	VMOVDQU        96(SP), Y0
+	VPSRLD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        160(SP), Y1
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 896(R9)
+	VMOVUPS        Y1, 960(R9)
+	ADDQ           $0x00000090, CX
+	ADDQ           $0x00001000, R8
+	ADDQ           $0x00000400, R9
+	DECQ           AX
+	JNZ            block107
+	VZEROUPPER
+	RET
+
+DATA int8MaskSix<>+0(SB)/4, $0x3f3f3f3f
+DATA int8MaskSix<>+4(SB)/4, $0x3f3f3f3f
+DATA int8MaskSix<>+8(SB)/4, $0x3f3f3f3f
+DATA int8MaskSix<>+12(SB)/4, $0x3f3f3f3f
+DATA int8MaskSix<>+16(SB)/4, $0x3f3f3f3f
+DATA int8MaskSix<>+20(SB)/4, $0x3f3f3f3f
+DATA int8MaskSix<>+24(SB)/4, $0x3f3f3f3f
+DATA int8MaskSix<>+28(SB)/4, $0x3f3f3f3f
+GLOBL int8MaskSix<>(SB), RODATA|NOPTR, $32
+
+// func int8RowQ4KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowQ4KAVX2(SB), NOSPLIT, $192-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip108:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block109:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	PREFETCHT0     192(R9)
+	PREFETCHT0     256(R9)
+	PREFETCHT0     320(R9)
+	PREFETCHT0     384(R9)
+	PREFETCHT0     448(R9)
+	PREFETCHT0     512(R9)
+	PREFETCHT0     576(R9)
+	PREFETCHT0     640(R9)
+	PREFETCHT0     704(R9)
+	PREFETCHT0     768(R9)
+	PREFETCHT0     832(R9)
+	PREFETCHT0     896(R9)
+	PREFETCHT0     960(R9)
+	PREFETCHT0     1024(R9)
+	PREFETCHT0     1088(R9)
+	VBROADCASTF128 (AX), Y1
+	VINSERTF128    $0x01, (AX)(CX*4), Y1, Y1
+	VBROADCASTF128 (AX)(CX*1), Y2
+	VINSERTF128    $0x01, (AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (AX)(CX*2), Y2
+	VINSERTF128    $0x01, (AX)(DX*2), Y2, Y2
+	VBROADCASTF128 (AX)(DX*1), Y4
+	VINSERTF128    $0x01, (AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPSHUFB        int8Halves<>+0(SB), Y4, Y4
+	VPERMQ         $0xd8, Y4, Y4
+	VCVTPH2PS      X4, Y2
+	VEXTRACTI128   $0x01, Y4, X4
+	VCVTPH2PS      X4, Y4
+	VXORPS         int8Sign<>+0(SB), Y4, Y4
+	VMOVDQU        Y2, (SP)
+	VMOVDQU        Y4, 32(SP)
+	VPAND          int8MaskSix<>+0(SB), Y3, Y2
+	VMOVDQU        Y2, 64(SP)
+	VPAND          int8MaskSix<>+0(SB), Y5, Y2
+	VMOVDQU        Y2, 128(SP)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y2, Y3, Y2
+	VMOVDQU        Y2, 96(SP)
+	VPSRLD         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x02, Y5, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VMOVDQU        Y1, 160(SP)
+	VBROADCASTF128 16(AX), Y1
+	VINSERTF128    $0x01, 16(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 16(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 16(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 16(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 16(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 16(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   (R11), Y6
+	VPMADDUBSW     Y6, Y2, Y6
+	VPBROADCASTD   32(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPBROADCASTD   4(R11), Y7
+	VPMADDUBSW     Y7, Y4, Y7
+	VPADDW         Y7, Y6, Y6
+	VPBROADCASTD   36(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   8(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   40(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPBROADCASTD   12(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y6, Y6
+	VPBROADCASTD   44(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VBROADCASTF128 32(AX), Y1
+	VINSERTF128    $0x01, 32(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 32(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 32(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 32(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 32(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 32(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 32(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y7
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y7, Y4, Y5
+	VSHUFPS        $0xee, Y7, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y7
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPBROADCASTD   16(R11), Y8
+	VPMADDUBSW     Y8, Y3, Y8
+	VPADDW         Y8, Y6, Y6
+	VPBROADCASTD   48(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   20(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   52(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y7, Y3
+	VPSRLW         $0x04, Y7, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   24(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   56(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPBROADCASTD   28(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPBROADCASTD   60(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        64(SP), Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y6, Y6
+	VBROADCASTSS   (R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y6, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   4(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VMOVDQU        64(SP), Y1
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VPSRLD         $0x08, Y3, Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   8(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   12(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VBROADCASTF128 48(AX), Y1
+	VINSERTF128    $0x01, 48(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 48(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 48(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 48(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 48(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 48(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 48(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   64(R11), Y6
+	VPMADDUBSW     Y6, Y2, Y6
+	VPBROADCASTD   96(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPBROADCASTD   68(R11), Y7
+	VPMADDUBSW     Y7, Y4, Y7
+	VPADDW         Y7, Y6, Y6
+	VPBROADCASTD   100(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   72(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   104(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPBROADCASTD   76(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y6, Y6
+	VPBROADCASTD   108(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VBROADCASTF128 64(AX), Y1
+	VINSERTF128    $0x01, 64(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 64(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 64(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 64(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 64(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 64(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 64(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y7
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y7, Y4, Y5
+	VSHUFPS        $0xee, Y7, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y7
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPBROADCASTD   80(R11), Y8
+	VPMADDUBSW     Y8, Y3, Y8
+	VPADDW         Y8, Y6, Y6
+	VPBROADCASTD   112(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   84(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   116(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y7, Y3
+	VPSRLW         $0x04, Y7, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   88(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   120(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPBROADCASTD   92(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPBROADCASTD   124(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        64(SP), Y1
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VPSRLD         $0x10, Y3, Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y6, Y6
+	VBROADCASTSS   16(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y6, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   20(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VMOVDQU        64(SP), Y1
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VPSRLD         $0x18, Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   24(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   28(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VBROADCASTF128 80(AX), Y1
+	VINSERTF128    $0x01, 80(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 80(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 80(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 80(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 80(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 80(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 80(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   128(R11), Y6
+	VPMADDUBSW     Y6, Y2, Y6
+	VPBROADCASTD   160(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPBROADCASTD   132(R11), Y7
+	VPMADDUBSW     Y7, Y4, Y7
+	VPADDW         Y7, Y6, Y6
+	VPBROADCASTD   164(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   136(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   168(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPBROADCASTD   140(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y6, Y6
+	VPBROADCASTD   172(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VBROADCASTF128 96(AX), Y1
+	VINSERTF128    $0x01, 96(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 96(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 96(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 96(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 96(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 96(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 96(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y7
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y7, Y4, Y5
+	VSHUFPS        $0xee, Y7, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y7
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPBROADCASTD   144(R11), Y8
+	VPMADDUBSW     Y8, Y3, Y8
+	VPADDW         Y8, Y6, Y6
+	VPBROADCASTD   176(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   148(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   180(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y7, Y3
+	VPSRLW         $0x04, Y7, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   152(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   184(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPBROADCASTD   156(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPBROADCASTD   188(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        96(SP), Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y6, Y6
+	VBROADCASTSS   32(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y6, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   36(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VMOVDQU        96(SP), Y1
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VPSRLD         $0x08, Y3, Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   40(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   44(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VBROADCASTF128 112(AX), Y1
+	VINSERTF128    $0x01, 112(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 112(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 112(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 112(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 112(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 112(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 112(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   192(R11), Y6
+	VPMADDUBSW     Y6, Y2, Y6
+	VPBROADCASTD   224(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPBROADCASTD   196(R11), Y7
+	VPMADDUBSW     Y7, Y4, Y7
+	VPADDW         Y7, Y6, Y6
+	VPBROADCASTD   228(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   200(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   232(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPBROADCASTD   204(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y6, Y6
+	VPBROADCASTD   236(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VBROADCASTF128 128(AX), Y1
+	VINSERTF128    $0x01, 128(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 128(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 128(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 128(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 128(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 128(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 128(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y7
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y7, Y4, Y5
+	VSHUFPS        $0xee, Y7, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y7
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPBROADCASTD   208(R11), Y8
+	VPMADDUBSW     Y8, Y3, Y8
+	VPADDW         Y8, Y6, Y6
+	VPBROADCASTD   240(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   212(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   244(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y7, Y3
+	VPSRLW         $0x04, Y7, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPBROADCASTD   216(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y6, Y6
+	VPBROADCASTD   248(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPBROADCASTD   220(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPBROADCASTD   252(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        96(SP), Y1
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VPSRLD         $0x10, Y3, Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y6, Y6
+	VBROADCASTSS   48(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y6, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   52(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VMOVDQU        96(SP), Y1
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VPSRLD         $0x18, Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   56(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   60(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	ADDQ           $0x00000480, R9
+	ADDQ           $0x00000090, AX
+	ADDQ           $0x00000100, R11
+	ADDQ           $0x00000040, R12
+	DECQ           R10
+	JNZ            block109
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip108
+	VZEROUPPER
+	RET
+
+// func int8PackQ5KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackQ5KAVX2(SB), NOSPLIT, $448-40
+	MOVQ blocks+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ ld+16(FP), DX
+	LEAQ (DX)(DX*2), BX
+	LEAQ (DX)(DX*4), SI
+	LEAQ (BX)(DX*4), DI
+	MOVQ panel+24(FP), R8
+	MOVQ f+32(FP), R9
+
+block110:
+	VBROADCASTF128 (CX), Y0
+	VINSERTF128    $0x01, (CX)(DX*4), Y0, Y0
+	VBROADCASTF128 (CX)(DX*1), Y1
+	VINSERTF128    $0x01, (CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 (CX)(DX*2), Y1
+	VINSERTF128    $0x01, (CX)(BX*2), Y1, Y1
+	VBROADCASTF128 (CX)(BX*1), Y3
+	VINSERTF128    $0x01, (CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPSHUFB        int8Halves<>+0(SB), Y3, Y3
+	VPERMQ         $0xd8, Y3, Y3
+	VCVTPH2PS      X3, Y1
+	VEXTRACTI128   $0x01, Y3, X3
+	VCVTPH2PS      X3, Y3
+	VXORPS         int8Sign<>+0(SB), Y3, Y3
+	VMOVDQU        Y1, (SP)
+	VMOVDQU        Y3, 32(SP)
+	VPAND          int8MaskSix<>+0(SB), Y2, Y1
+	VMOVDQU        Y1, 64(SP)
+	VPAND          int8MaskSix<>+0(SB), Y4, Y1
+	VMOVDQU        Y1, 128(SP)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VMOVDQU        Y1, 96(SP)
+	VPSRLD         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPSRLD         $0x02, Y4, Y1
+	VPAND          int8MaskTwo<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VMOVDQU        Y0, 160(SP)
+	VBROADCASTF128 16(CX), Y0
+	VINSERTF128    $0x01, 16(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 16(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 16(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 16(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 16(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 16(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 16(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y2, 224(SP)
+	VMOVDQU        Y4, 256(SP)
+	VMOVDQU        Y0, 288(SP)
+	VBROADCASTF128 32(CX), Y0
+	VINSERTF128    $0x01, 32(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 32(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 32(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 32(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 32(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 32(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 32(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VMOVDQU        Y3, 320(SP)
+	VMOVDQU        Y2, 352(SP)
+	VMOVDQU        Y4, 384(SP)
+	VMOVDQU        Y0, 416(SP)
+	VBROADCASTF128 48(CX), Y0
+	VINSERTF128    $0x01, 48(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 48(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 48(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 48(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 48(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 48(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 48(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        192(SP), Y5
+	VPSLLD         $0x04, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y1, Y6, Y1
+	VPSLLW         $0x08, Y1, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y6, (R8)
+	VMOVDQU        Y1, 64(R8)
+	VPSLLD         $0x03, Y5, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y3, Y1, Y3
+	VPSLLW         $0x08, Y3, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y1, 1024(R8)
+	VMOVDQU        Y3, 1088(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        224(SP), Y3
+	VPSLLD         $0x04, Y3, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y1, Y5, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 128(R8)
+	VMOVDQU        Y1, 192(R8)
+	VPSLLD         $0x03, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 1152(R8)
+	VMOVDQU        Y2, 1216(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        256(SP), Y3
+	VPSLLD         $0x04, Y3, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPSLLW         $0x08, Y1, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y4, 256(R8)
+	VMOVDQU        Y1, 320(R8)
+	VPSLLD         $0x03, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 1280(R8)
+	VMOVDQU        Y2, 1344(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        288(SP), Y2
+	VPSLLD         $0x04, Y2, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 384(R8)
+	VMOVDQU        Y1, 448(R8)
+	VPSLLD         $0x03, Y2, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 1408(R8)
+	VMOVDQU        Y0, 1472(R8)
+	VBROADCASTF128 64(CX), Y0
+	VINSERTF128    $0x01, 64(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 64(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 64(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 64(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 64(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 64(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 64(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        320(SP), Y5
+	VPSLLD         $0x04, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y1, Y6, Y1
+	VPSLLW         $0x08, Y1, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y6, 512(R8)
+	VMOVDQU        Y1, 576(R8)
+	VPSLLD         $0x03, Y5, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y3, Y1, Y3
+	VPSLLW         $0x08, Y3, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y1, 1536(R8)
+	VMOVDQU        Y3, 1600(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        352(SP), Y3
+	VPSLLD         $0x04, Y3, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y1, Y5, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 640(R8)
+	VMOVDQU        Y1, 704(R8)
+	VPSLLD         $0x03, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 1664(R8)
+	VMOVDQU        Y2, 1728(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        384(SP), Y3
+	VPSLLD         $0x04, Y3, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPSLLW         $0x08, Y1, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y4, 768(R8)
+	VMOVDQU        Y1, 832(R8)
+	VPSLLD         $0x03, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 1792(R8)
+	VMOVDQU        Y2, 1856(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        416(SP), Y2
+	VPSLLD         $0x04, Y2, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 896(R8)
+	VMOVDQU        Y1, 960(R8)
+	VPSLLD         $0x03, Y2, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 1920(R8)
+	VMOVDQU        Y0, 1984(R8)
+	VMOVDQU        64(SP), Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        128(SP), Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, (R9)
+	VMOVUPS        Y1, 64(R9)
+	VMOVDQU        64(SP), Y0
+	VPSRLD         $0x08, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        128(SP), Y1
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 128(R9)
+	VMOVUPS        Y1, 192(R9)
+	VBROADCASTF128 80(CX), Y0
+	VINSERTF128    $0x01, 80(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 80(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 80(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 80(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 80(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 80(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 80(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        192(SP), Y5
+	VPSLLD         $0x02, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y1, Y6, Y1
+	VPSLLW         $0x08, Y1, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y6, 2048(R8)
+	VMOVDQU        Y1, 2112(R8)
+	VPSLLD         $0x01, Y5, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y3, Y1, Y3
+	VPSLLW         $0x08, Y3, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y1, 3072(R8)
+	VMOVDQU        Y3, 3136(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        224(SP), Y3
+	VPSLLD         $0x02, Y3, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y1, Y5, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 2176(R8)
+	VMOVDQU        Y1, 2240(R8)
+	VPSLLD         $0x01, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 3200(R8)
+	VMOVDQU        Y2, 3264(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        256(SP), Y3
+	VPSLLD         $0x02, Y3, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPSLLW         $0x08, Y1, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y4, 2304(R8)
+	VMOVDQU        Y1, 2368(R8)
+	VPSLLD         $0x01, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 3328(R8)
+	VMOVDQU        Y2, 3392(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        288(SP), Y2
+	VPSLLD         $0x02, Y2, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 2432(R8)
+	VMOVDQU        Y1, 2496(R8)
+	VPSLLD         $0x01, Y2, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 3456(R8)
+	VMOVDQU        Y0, 3520(R8)
+	VBROADCASTF128 96(CX), Y0
+	VINSERTF128    $0x01, 96(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 96(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 96(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 96(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 96(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 96(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 96(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        320(SP), Y5
+	VPSLLD         $0x02, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y1, Y6, Y1
+	VPSLLW         $0x08, Y1, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y6, 2560(R8)
+	VMOVDQU        Y1, 2624(R8)
+	VPSLLD         $0x01, Y5, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y3, Y1, Y3
+	VPSLLW         $0x08, Y3, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y1, 3584(R8)
+	VMOVDQU        Y3, 3648(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        352(SP), Y3
+	VPSLLD         $0x02, Y3, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y1, Y5, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 2688(R8)
+	VMOVDQU        Y1, 2752(R8)
+	VPSLLD         $0x01, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 3712(R8)
+	VMOVDQU        Y2, 3776(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        384(SP), Y3
+	VPSLLD         $0x02, Y3, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPSLLW         $0x08, Y1, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y4, 2816(R8)
+	VMOVDQU        Y1, 2880(R8)
+	VPSLLD         $0x01, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 3840(R8)
+	VMOVDQU        Y2, 3904(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        416(SP), Y2
+	VPSLLD         $0x02, Y2, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 2944(R8)
+	VMOVDQU        Y1, 3008(R8)
+	VPSLLD         $0x01, Y2, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 3968(R8)
+	VMOVDQU        Y0, 4032(R8)
+	VMOVDQU        64(SP), Y0
+	VPSRLD         $0x10, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        128(SP), Y1
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 256(R9)
+	VMOVUPS        Y1, 320(R9)
+	VMOVDQU        64(SP), Y0
+	VPSRLD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        128(SP), Y1
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 384(R9)
+	VMOVUPS        Y1, 448(R9)
+	VBROADCASTF128 112(CX), Y0
+	VINSERTF128    $0x01, 112(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 112(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 112(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 112(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 112(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 112(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 112(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        192(SP), Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y6
+	VPOR           Y1, Y6, Y1
+	VPSLLW         $0x08, Y1, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y6, 4096(R8)
+	VMOVDQU        Y1, 4160(R8)
+	VPSRLD         $0x01, Y5, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y3, Y1, Y3
+	VPSLLW         $0x08, Y3, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y1, 5120(R8)
+	VMOVDQU        Y3, 5184(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        224(SP), Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y5
+	VPOR           Y1, Y5, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 4224(R8)
+	VMOVDQU        Y1, 4288(R8)
+	VPSRLD         $0x01, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 5248(R8)
+	VMOVDQU        Y2, 5312(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        256(SP), Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y4
+	VPOR           Y1, Y4, Y1
+	VPSLLW         $0x08, Y1, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y4, 4352(R8)
+	VMOVDQU        Y1, 4416(R8)
+	VPSRLD         $0x01, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 5376(R8)
+	VMOVDQU        Y2, 5440(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        288(SP), Y2
+	VPAND          int8Sixteen<>+0(SB), Y2, Y3
+	VPOR           Y1, Y3, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 4480(R8)
+	VMOVDQU        Y1, 4544(R8)
+	VPSRLD         $0x01, Y2, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 5504(R8)
+	VMOVDQU        Y0, 5568(R8)
+	VBROADCASTF128 128(CX), Y0
+	VINSERTF128    $0x01, 128(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 128(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 128(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 128(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 128(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 128(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 128(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        320(SP), Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y6
+	VPOR           Y1, Y6, Y1
+	VPSLLW         $0x08, Y1, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y6, 4608(R8)
+	VMOVDQU        Y1, 4672(R8)
+	VPSRLD         $0x01, Y5, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y3, Y1, Y3
+	VPSLLW         $0x08, Y3, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y1, 5632(R8)
+	VMOVDQU        Y3, 5696(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        352(SP), Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y5
+	VPOR           Y1, Y5, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 4736(R8)
+	VMOVDQU        Y1, 4800(R8)
+	VPSRLD         $0x01, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 5760(R8)
+	VMOVDQU        Y2, 5824(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        384(SP), Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y4
+	VPOR           Y1, Y4, Y1
+	VPSLLW         $0x08, Y1, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y4, 4864(R8)
+	VMOVDQU        Y1, 4928(R8)
+	VPSRLD         $0x01, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 5888(R8)
+	VMOVDQU        Y2, 5952(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Sixteen<>+0(SB), Y2, Y3
+	VPOR           Y1, Y3, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 4992(R8)
+	VMOVDQU        Y1, 5056(R8)
+	VPSRLD         $0x01, Y2, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 6016(R8)
+	VMOVDQU        Y0, 6080(R8)
+	VMOVDQU        96(SP), Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        160(SP), Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 512(R9)
+	VMOVUPS        Y1, 576(R9)
+	VMOVDQU        96(SP), Y0
+	VPSRLD         $0x08, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        160(SP), Y1
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 640(R9)
+	VMOVUPS        Y1, 704(R9)
+	VBROADCASTF128 144(CX), Y0
+	VINSERTF128    $0x01, 144(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 144(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 144(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 144(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 144(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 144(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 144(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        192(SP), Y5
+	VPSRLD         $0x02, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y1, Y6, Y1
+	VPSLLW         $0x08, Y1, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y6, 6144(R8)
+	VMOVDQU        Y1, 6208(R8)
+	VPSRLD         $0x03, Y5, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y3, Y1, Y3
+	VPSLLW         $0x08, Y3, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y1, 7168(R8)
+	VMOVDQU        Y3, 7232(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        224(SP), Y3
+	VPSRLD         $0x02, Y3, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y1, Y5, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 6272(R8)
+	VMOVDQU        Y1, 6336(R8)
+	VPSRLD         $0x03, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 7296(R8)
+	VMOVDQU        Y2, 7360(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        256(SP), Y3
+	VPSRLD         $0x02, Y3, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPSLLW         $0x08, Y1, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y4, 6400(R8)
+	VMOVDQU        Y1, 6464(R8)
+	VPSRLD         $0x03, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 7424(R8)
+	VMOVDQU        Y2, 7488(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        288(SP), Y2
+	VPSRLD         $0x02, Y2, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 6528(R8)
+	VMOVDQU        Y1, 6592(R8)
+	VPSRLD         $0x03, Y2, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 7552(R8)
+	VMOVDQU        Y0, 7616(R8)
+	VBROADCASTF128 160(CX), Y0
+	VINSERTF128    $0x01, 160(CX)(DX*4), Y0, Y0
+	VBROADCASTF128 160(CX)(DX*1), Y1
+	VINSERTF128    $0x01, 160(CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 160(CX)(DX*2), Y1
+	VINSERTF128    $0x01, 160(CX)(BX*2), Y1, Y1
+	VBROADCASTF128 160(CX)(BX*1), Y3
+	VINSERTF128    $0x01, 160(CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        320(SP), Y5
+	VPSRLD         $0x02, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y1, Y6, Y1
+	VPSLLW         $0x08, Y1, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y6, 6656(R8)
+	VMOVDQU        Y1, 6720(R8)
+	VPSRLD         $0x03, Y5, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y3, Y1, Y3
+	VPSLLW         $0x08, Y3, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y1, 7680(R8)
+	VMOVDQU        Y3, 7744(R8)
+	VPAND          int8Low4<>+0(SB), Y2, Y1
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        352(SP), Y3
+	VPSRLD         $0x02, Y3, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y1, Y5, Y1
+	VPSLLW         $0x08, Y1, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y5, 6784(R8)
+	VMOVDQU        Y1, 6848(R8)
+	VPSRLD         $0x03, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 7808(R8)
+	VMOVDQU        Y2, 7872(R8)
+	VPAND          int8Low4<>+0(SB), Y4, Y1
+	VPSRLW         $0x04, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VMOVDQU        384(SP), Y3
+	VPSRLD         $0x02, Y3, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPSLLW         $0x08, Y1, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y4, 6912(R8)
+	VMOVDQU        Y1, 6976(R8)
+	VPSRLD         $0x03, Y3, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSLLW         $0x08, Y2, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y1, 7936(R8)
+	VMOVDQU        Y2, 8000(R8)
+	VPAND          int8Low4<>+0(SB), Y0, Y1
+	VPSRLW         $0x04, Y0, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VMOVDQU        416(SP), Y2
+	VPSRLD         $0x02, Y2, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPSLLW         $0x08, Y1, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y3, 7040(R8)
+	VMOVDQU        Y1, 7104(R8)
+	VPSRLD         $0x03, Y2, Y1
+	VPAND          int8Sixteen<>+0(SB), Y1, Y1
+	VPOR           Y0, Y1, Y0
+	VPSLLW         $0x08, Y0, Y1
+	VPSRAW         $0x08, Y1, Y1
+	VPSRAW         $0x08, Y0, Y0
+	VMOVDQU        Y1, 8064(R8)
+	VMOVDQU        Y0, 8128(R8)
+	VMOVDQU        96(SP), Y0
+	VPSRLD         $0x10, Y0, Y0
+	VPAND          int8LowByte<>+0(SB), Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        160(SP), Y1
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 768(R9)
+	VMOVUPS        Y1, 832(R9)
+	VMOVDQU        96(SP), Y0
+	VPSRLD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMOVDQU        160(SP), Y1
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         (SP), Y0, Y0
+	VMULPS         32(SP), Y1, Y1
+	VMOVUPS        Y0, 896(R9)
+	VMOVUPS        Y1, 960(R9)
+	ADDQ           $0x000000b0, CX
+	ADDQ           $0x00002000, R8
+	ADDQ           $0x00000400, R9
+	DECQ           AX
+	JNZ            block110
+	VZEROUPPER
+	RET
+
+// func int8RowQ5KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowQ5KAVX2(SB), NOSPLIT, $448-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip111:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block112:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	PREFETCHT0     192(R9)
+	PREFETCHT0     256(R9)
+	PREFETCHT0     320(R9)
+	PREFETCHT0     384(R9)
+	PREFETCHT0     448(R9)
+	PREFETCHT0     512(R9)
+	PREFETCHT0     576(R9)
+	PREFETCHT0     640(R9)
+	PREFETCHT0     704(R9)
+	PREFETCHT0     768(R9)
+	PREFETCHT0     832(R9)
+	PREFETCHT0     896(R9)
+	PREFETCHT0     960(R9)
+	PREFETCHT0     1024(R9)
+	PREFETCHT0     1088(R9)
+	PREFETCHT0     1152(R9)
+	PREFETCHT0     1216(R9)
+	PREFETCHT0     1280(R9)
+	PREFETCHT0     1344(R9)
+	VBROADCASTF128 (AX), Y1
+	VINSERTF128    $0x01, (AX)(CX*4), Y1, Y1
+	VBROADCASTF128 (AX)(CX*1), Y2
+	VINSERTF128    $0x01, (AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (AX)(CX*2), Y2
+	VINSERTF128    $0x01, (AX)(DX*2), Y2, Y2
+	VBROADCASTF128 (AX)(DX*1), Y4
+	VINSERTF128    $0x01, (AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPSHUFB        int8Halves<>+0(SB), Y4, Y4
+	VPERMQ         $0xd8, Y4, Y4
+	VCVTPH2PS      X4, Y2
+	VEXTRACTI128   $0x01, Y4, X4
+	VCVTPH2PS      X4, Y4
+	VXORPS         int8Sign<>+0(SB), Y4, Y4
+	VMOVDQU        Y2, (SP)
+	VMOVDQU        Y4, 32(SP)
+	VPAND          int8MaskSix<>+0(SB), Y3, Y2
+	VMOVDQU        Y2, 64(SP)
+	VPAND          int8MaskSix<>+0(SB), Y5, Y2
+	VMOVDQU        Y2, 128(SP)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y2, Y3, Y2
+	VMOVDQU        Y2, 96(SP)
+	VPSRLD         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSRLD         $0x02, Y5, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VMOVDQU        Y1, 160(SP)
+	VBROADCASTF128 16(AX), Y1
+	VINSERTF128    $0x01, 16(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 16(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 16(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 16(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 16(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 16(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 192(SP)
+	VMOVDQU        Y3, 224(SP)
+	VMOVDQU        Y5, 256(SP)
+	VMOVDQU        Y1, 288(SP)
+	VBROADCASTF128 32(AX), Y1
+	VINSERTF128    $0x01, 32(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 32(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 32(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 32(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 32(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 32(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 32(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 320(SP)
+	VMOVDQU        Y3, 352(SP)
+	VMOVDQU        Y5, 384(SP)
+	VMOVDQU        Y1, 416(SP)
+	VBROADCASTF128 48(AX), Y1
+	VINSERTF128    $0x01, 48(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 48(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 48(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 48(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 48(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 48(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 48(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        192(SP), Y6
+	VPSLLD         $0x04, Y6, Y7
+	VPAND          int8Sixteen<>+0(SB), Y7, Y7
+	VPOR           Y2, Y7, Y2
+	VPBROADCASTD   (R11), Y7
+	VPMADDUBSW     Y7, Y2, Y7
+	VPSLLD         $0x03, Y6, Y2
+	VPAND          int8Sixteen<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   32(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        224(SP), Y6
+	VPSLLD         $0x04, Y6, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   4(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPADDW         Y8, Y7, Y7
+	VPSLLD         $0x03, Y6, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   36(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        256(SP), Y5
+	VPSLLD         $0x04, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y3, Y6, Y3
+	VPBROADCASTD   8(R11), Y6
+	VPMADDUBSW     Y6, Y3, Y6
+	VPADDW         Y6, Y7, Y7
+	VPSLLD         $0x03, Y5, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   40(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VMOVDQU        288(SP), Y4
+	VPSLLD         $0x04, Y4, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPBROADCASTD   12(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPSLLD         $0x03, Y4, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPBROADCASTD   44(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VBROADCASTF128 64(AX), Y1
+	VINSERTF128    $0x01, 64(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 64(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 64(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 64(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 64(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 64(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 64(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y6
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VMOVDQU        320(SP), Y8
+	VPSLLD         $0x04, Y8, Y9
+	VPAND          int8Sixteen<>+0(SB), Y9, Y9
+	VPOR           Y3, Y9, Y3
+	VPBROADCASTD   16(R11), Y9
+	VPMADDUBSW     Y9, Y3, Y9
+	VPSLLD         $0x03, Y8, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   48(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y4, Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        352(SP), Y8
+	VPSLLD         $0x04, Y8, Y10
+	VPAND          int8Sixteen<>+0(SB), Y10, Y10
+	VPOR           Y5, Y10, Y5
+	VPBROADCASTD   20(R11), Y10
+	VPMADDUBSW     Y10, Y5, Y10
+	VPADDW         Y10, Y9, Y9
+	VPSLLD         $0x03, Y8, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y4, Y5, Y4
+	VPBROADCASTD   52(R11), Y5
+	VPMADDUBSW     Y5, Y4, Y5
+	VPADDW         Y5, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y6, Y4
+	VPSRLW         $0x04, Y6, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VMOVDQU        384(SP), Y6
+	VPSLLD         $0x04, Y6, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   24(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPADDW         Y8, Y9, Y9
+	VPSLLD         $0x03, Y6, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y5, Y4, Y5
+	VPBROADCASTD   56(R11), Y4
+	VPMADDUBSW     Y4, Y5, Y4
+	VPADDW         Y4, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y1, Y4
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VMOVDQU        416(SP), Y5
+	VPSLLD         $0x04, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   28(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPADDW         Y6, Y9, Y9
+	VPMADDWD       int8Ones16<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y7, Y7
+	VPSLLD         $0x03, Y5, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   60(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        64(SP), Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   (R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   4(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VMOVDQU        64(SP), Y1
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VPSRLD         $0x08, Y3, Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   8(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   12(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VBROADCASTF128 80(AX), Y1
+	VINSERTF128    $0x01, 80(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 80(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 80(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 80(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 80(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 80(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 80(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        192(SP), Y6
+	VPSLLD         $0x02, Y6, Y7
+	VPAND          int8Sixteen<>+0(SB), Y7, Y7
+	VPOR           Y2, Y7, Y2
+	VPBROADCASTD   64(R11), Y7
+	VPMADDUBSW     Y7, Y2, Y7
+	VPSLLD         $0x01, Y6, Y2
+	VPAND          int8Sixteen<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   96(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        224(SP), Y6
+	VPSLLD         $0x02, Y6, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   68(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPADDW         Y8, Y7, Y7
+	VPSLLD         $0x01, Y6, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   100(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        256(SP), Y5
+	VPSLLD         $0x02, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y3, Y6, Y3
+	VPBROADCASTD   72(R11), Y6
+	VPMADDUBSW     Y6, Y3, Y6
+	VPADDW         Y6, Y7, Y7
+	VPSLLD         $0x01, Y5, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   104(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VMOVDQU        288(SP), Y4
+	VPSLLD         $0x02, Y4, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPBROADCASTD   76(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPSLLD         $0x01, Y4, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPBROADCASTD   108(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VBROADCASTF128 96(AX), Y1
+	VINSERTF128    $0x01, 96(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 96(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 96(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 96(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 96(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 96(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 96(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y6
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VMOVDQU        320(SP), Y8
+	VPSLLD         $0x02, Y8, Y9
+	VPAND          int8Sixteen<>+0(SB), Y9, Y9
+	VPOR           Y3, Y9, Y3
+	VPBROADCASTD   80(R11), Y9
+	VPMADDUBSW     Y9, Y3, Y9
+	VPSLLD         $0x01, Y8, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   112(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y4, Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        352(SP), Y8
+	VPSLLD         $0x02, Y8, Y10
+	VPAND          int8Sixteen<>+0(SB), Y10, Y10
+	VPOR           Y5, Y10, Y5
+	VPBROADCASTD   84(R11), Y10
+	VPMADDUBSW     Y10, Y5, Y10
+	VPADDW         Y10, Y9, Y9
+	VPSLLD         $0x01, Y8, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y4, Y5, Y4
+	VPBROADCASTD   116(R11), Y5
+	VPMADDUBSW     Y5, Y4, Y5
+	VPADDW         Y5, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y6, Y4
+	VPSRLW         $0x04, Y6, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VMOVDQU        384(SP), Y6
+	VPSLLD         $0x02, Y6, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   88(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPADDW         Y8, Y9, Y9
+	VPSLLD         $0x01, Y6, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y5, Y4, Y5
+	VPBROADCASTD   120(R11), Y4
+	VPMADDUBSW     Y4, Y5, Y4
+	VPADDW         Y4, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y1, Y4
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VMOVDQU        416(SP), Y5
+	VPSLLD         $0x02, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   92(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPADDW         Y6, Y9, Y9
+	VPMADDWD       int8Ones16<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y7, Y7
+	VPSLLD         $0x01, Y5, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   124(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        64(SP), Y1
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VPSRLD         $0x10, Y3, Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   16(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   20(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VMOVDQU        64(SP), Y1
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        128(SP), Y3
+	VPSRLD         $0x18, Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   24(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   28(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VBROADCASTF128 112(AX), Y1
+	VINSERTF128    $0x01, 112(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 112(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 112(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 112(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 112(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 112(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 112(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        192(SP), Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y7
+	VPOR           Y2, Y7, Y2
+	VPBROADCASTD   128(R11), Y7
+	VPMADDUBSW     Y7, Y2, Y7
+	VPSRLD         $0x01, Y6, Y2
+	VPAND          int8Sixteen<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   160(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        224(SP), Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   132(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPADDW         Y8, Y7, Y7
+	VPSRLD         $0x01, Y6, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   164(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        256(SP), Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y6
+	VPOR           Y3, Y6, Y3
+	VPBROADCASTD   136(R11), Y6
+	VPMADDUBSW     Y6, Y3, Y6
+	VPADDW         Y6, Y7, Y7
+	VPSRLD         $0x01, Y5, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   168(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VMOVDQU        288(SP), Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y5
+	VPOR           Y3, Y5, Y3
+	VPBROADCASTD   140(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPSRLD         $0x01, Y4, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPBROADCASTD   172(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VBROADCASTF128 128(AX), Y1
+	VINSERTF128    $0x01, 128(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 128(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 128(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 128(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 128(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 128(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 128(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y6
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VMOVDQU        320(SP), Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y9
+	VPOR           Y3, Y9, Y3
+	VPBROADCASTD   144(R11), Y9
+	VPMADDUBSW     Y9, Y3, Y9
+	VPSRLD         $0x01, Y8, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   176(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y4, Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        352(SP), Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y10
+	VPOR           Y5, Y10, Y5
+	VPBROADCASTD   148(R11), Y10
+	VPMADDUBSW     Y10, Y5, Y10
+	VPADDW         Y10, Y9, Y9
+	VPSRLD         $0x01, Y8, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y4, Y5, Y4
+	VPBROADCASTD   180(R11), Y5
+	VPMADDUBSW     Y5, Y4, Y5
+	VPADDW         Y5, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y6, Y4
+	VPSRLW         $0x04, Y6, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VMOVDQU        384(SP), Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   152(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPADDW         Y8, Y9, Y9
+	VPSRLD         $0x01, Y6, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y5, Y4, Y5
+	VPBROADCASTD   184(R11), Y4
+	VPMADDUBSW     Y4, Y5, Y4
+	VPADDW         Y4, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y1, Y4
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VMOVDQU        416(SP), Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   156(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPADDW         Y6, Y9, Y9
+	VPMADDWD       int8Ones16<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y7, Y7
+	VPSRLD         $0x01, Y5, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   188(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        96(SP), Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   32(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   36(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VMOVDQU        96(SP), Y1
+	VPSRLD         $0x08, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VPSRLD         $0x08, Y3, Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   40(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   44(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VBROADCASTF128 144(AX), Y1
+	VINSERTF128    $0x01, 144(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 144(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 144(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 144(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 144(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 144(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 144(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        192(SP), Y6
+	VPSRLD         $0x02, Y6, Y7
+	VPAND          int8Sixteen<>+0(SB), Y7, Y7
+	VPOR           Y2, Y7, Y2
+	VPBROADCASTD   192(R11), Y7
+	VPMADDUBSW     Y7, Y2, Y7
+	VPSRLD         $0x03, Y6, Y2
+	VPAND          int8Sixteen<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   224(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VMOVDQU        224(SP), Y6
+	VPSRLD         $0x02, Y6, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   196(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPADDW         Y8, Y7, Y7
+	VPSRLD         $0x03, Y6, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   228(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        256(SP), Y5
+	VPSRLD         $0x02, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y3, Y6, Y3
+	VPBROADCASTD   200(R11), Y6
+	VPMADDUBSW     Y6, Y3, Y6
+	VPADDW         Y6, Y7, Y7
+	VPSRLD         $0x03, Y5, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y4, Y3, Y4
+	VPBROADCASTD   232(R11), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPADDW         Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VMOVDQU        288(SP), Y4
+	VPSRLD         $0x02, Y4, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPBROADCASTD   204(R11), Y5
+	VPMADDUBSW     Y5, Y3, Y5
+	VPADDW         Y5, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPSRLD         $0x03, Y4, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y1, Y3, Y1
+	VPBROADCASTD   236(R11), Y3
+	VPMADDUBSW     Y3, Y1, Y3
+	VPADDW         Y3, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VBROADCASTF128 160(AX), Y1
+	VINSERTF128    $0x01, 160(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 160(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 160(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VBROADCASTF128 160(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 160(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 160(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 160(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y1, Y6
+	VSHUFPS        $0xee, Y3, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VMOVDQU        320(SP), Y8
+	VPSRLD         $0x02, Y8, Y9
+	VPAND          int8Sixteen<>+0(SB), Y9, Y9
+	VPOR           Y3, Y9, Y3
+	VPBROADCASTD   208(R11), Y9
+	VPMADDUBSW     Y9, Y3, Y9
+	VPSRLD         $0x03, Y8, Y3
+	VPAND          int8Sixteen<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   240(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y4, Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VMOVDQU        352(SP), Y8
+	VPSRLD         $0x02, Y8, Y10
+	VPAND          int8Sixteen<>+0(SB), Y10, Y10
+	VPOR           Y5, Y10, Y5
+	VPBROADCASTD   212(R11), Y10
+	VPMADDUBSW     Y10, Y5, Y10
+	VPADDW         Y10, Y9, Y9
+	VPSRLD         $0x03, Y8, Y5
+	VPAND          int8Sixteen<>+0(SB), Y5, Y5
+	VPOR           Y4, Y5, Y4
+	VPBROADCASTD   244(R11), Y5
+	VPMADDUBSW     Y5, Y4, Y5
+	VPADDW         Y5, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y6, Y4
+	VPSRLW         $0x04, Y6, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VMOVDQU        384(SP), Y6
+	VPSRLD         $0x02, Y6, Y8
+	VPAND          int8Sixteen<>+0(SB), Y8, Y8
+	VPOR           Y4, Y8, Y4
+	VPBROADCASTD   216(R11), Y8
+	VPMADDUBSW     Y8, Y4, Y8
+	VPADDW         Y8, Y9, Y9
+	VPSRLD         $0x03, Y6, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y5, Y4, Y5
+	VPBROADCASTD   248(R11), Y4
+	VPMADDUBSW     Y4, Y5, Y4
+	VPADDW         Y4, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y1, Y4
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VMOVDQU        416(SP), Y5
+	VPSRLD         $0x02, Y5, Y6
+	VPAND          int8Sixteen<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   220(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPADDW         Y6, Y9, Y9
+	VPMADDWD       int8Ones16<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y7, Y7
+	VPSRLD         $0x03, Y5, Y4
+	VPAND          int8Sixteen<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   252(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        96(SP), Y1
+	VPSRLD         $0x10, Y1, Y1
+	VPAND          int8LowByte<>+0(SB), Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VPSRLD         $0x10, Y3, Y3
+	VPAND          int8LowByte<>+0(SB), Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   48(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   52(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	VMOVDQU        96(SP), Y1
+	VPSRLD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMOVDQU        160(SP), Y3
+	VPSRLD         $0x18, Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         (SP), Y1, Y1
+	VMULPS         32(SP), Y3, Y3
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   56(R12), Y4
+	VMULPS         Y4, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMULPS         Y4, Y3, Y3
+	VBROADCASTSS   60(R12), Y4
+	VFMADD231PS    Y4, Y3, Y0
+	ADDQ           $0x00000580, R9
+	ADDQ           $0x000000b0, AX
+	ADDQ           $0x00000100, R11
+	ADDQ           $0x00000040, R12
+	DECQ           R10
+	JNZ            block112
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip111
+	VZEROUPPER
+	RET
+
+// func int8PackQ6KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackQ6KAVX2(SB), NOSPLIT, $288-40
+	MOVQ         blocks+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	LEAQ         (DX)(DX*2), BX
+	LEAQ         (DX)(DX*4), SI
+	LEAQ         (BX)(DX*4), DI
+	MOVQ         panel+24(FP), R8
+	MOVQ         f+32(FP), R9
+	MOVL         $0x20202020, R10
+	VMOVD        R10, X0
+	VPBROADCASTD X0, Y0
+
+block113:
+	VBROADCASTF128 192(CX), Y1
+	VINSERTF128    $0x01, 192(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 192(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 192(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 192(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 192(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 192(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 192(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, (SP)
+	VMOVDQU        Y3, 32(SP)
+	VMOVDQU        Y5, 64(SP)
+	VMOVDQU        Y1, 96(SP)
+	VMOVD          206(CX), X1
+	VMOVD          206(CX)(DX*1), X2
+	VPINSRD        $0x01, 206(CX)(DX*2), X1, X1
+	VPINSRD        $0x01, 206(CX)(BX*1), X2, X2
+	VPINSRD        $0x02, 206(CX)(DX*4), X1, X1
+	VPINSRD        $0x02, 206(CX)(SI*1), X2, X2
+	VPINSRD        $0x03, 206(CX)(BX*2), X1, X1
+	VPINSRD        $0x03, 206(CX)(DI*1), X2, X2
+	VPSRLD         $0x10, X1, X1
+	VPBLENDW       $0xaa, X2, X1, X1
+	VCVTPH2PS      X1, Y1
+	VMOVDQU        Y1, 128(SP)
+	VBROADCASTF128 128(CX), Y1
+	VINSERTF128    $0x01, 128(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 128(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 128(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 128(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 128(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 128(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 128(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 160(SP)
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y5, 224(SP)
+	VMOVDQU        Y1, 256(SP)
+	VBROADCASTF128 (CX), Y1
+	VINSERTF128    $0x01, (CX)(DX*4), Y1, Y1
+	VBROADCASTF128 (CX)(DX*1), Y2
+	VINSERTF128    $0x01, (CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (CX)(DX*2), Y2
+	VINSERTF128    $0x01, (CX)(BX*2), Y2, Y2
+	VBROADCASTF128 (CX)(BX*1), Y4
+	VINSERTF128    $0x01, (CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y7, (R8)
+	VMOVDQU        Y6, 64(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 2048(R8)
+	VMOVDQU        Y4, 2112(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x04, Y2, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 128(R8)
+	VMOVDQU        Y4, 192(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 2176(R8)
+	VMOVDQU        Y3, 2240(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y5
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 256(R8)
+	VMOVDQU        Y3, 320(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y3
+	VMOVDQU        Y2, 2304(R8)
+	VMOVDQU        Y3, 2368(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x04, Y2, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y4, 384(R8)
+	VMOVDQU        Y3, 448(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 2432(R8)
+	VMOVDQU        Y1, 2496(R8)
+	VBROADCASTF128 32(CX), Y1
+	VINSERTF128    $0x01, 32(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 32(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 32(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 32(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 32(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 32(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 32(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y7, 1024(R8)
+	VMOVDQU        Y6, 1088(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 3072(R8)
+	VMOVDQU        Y4, 3136(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x02, Y2, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 1152(R8)
+	VMOVDQU        Y4, 1216(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 3200(R8)
+	VMOVDQU        Y3, 3264(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y5
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 1280(R8)
+	VMOVDQU        Y3, 1344(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y3
+	VMOVDQU        Y2, 3328(R8)
+	VMOVDQU        Y3, 3392(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x02, Y2, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y4, 1408(R8)
+	VMOVDQU        Y3, 1472(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 3456(R8)
+	VMOVDQU        Y1, 3520(R8)
+	VBROADCASTF128 144(CX), Y1
+	VINSERTF128    $0x01, 144(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 144(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 144(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 144(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 144(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 144(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 144(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 160(SP)
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y5, 224(SP)
+	VMOVDQU        Y1, 256(SP)
+	VBROADCASTF128 16(CX), Y1
+	VINSERTF128    $0x01, 16(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 16(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 16(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 16(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 16(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 16(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y7, 512(R8)
+	VMOVDQU        Y6, 576(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 2560(R8)
+	VMOVDQU        Y4, 2624(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x04, Y2, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 640(R8)
+	VMOVDQU        Y4, 704(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 2688(R8)
+	VMOVDQU        Y3, 2752(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y5
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 768(R8)
+	VMOVDQU        Y3, 832(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y3
+	VMOVDQU        Y2, 2816(R8)
+	VMOVDQU        Y3, 2880(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x04, Y2, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y4, 896(R8)
+	VMOVDQU        Y3, 960(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 2944(R8)
+	VMOVDQU        Y1, 3008(R8)
+	VBROADCASTF128 48(CX), Y1
+	VINSERTF128    $0x01, 48(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 48(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 48(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 48(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 48(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 48(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 48(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y7, 1536(R8)
+	VMOVDQU        Y6, 1600(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 3584(R8)
+	VMOVDQU        Y4, 3648(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x02, Y2, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 1664(R8)
+	VMOVDQU        Y4, 1728(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 3712(R8)
+	VMOVDQU        Y3, 3776(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y5
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 1792(R8)
+	VMOVDQU        Y3, 1856(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y3
+	VMOVDQU        Y2, 3840(R8)
+	VMOVDQU        Y3, 3904(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x02, Y2, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y4, 1920(R8)
+	VMOVDQU        Y3, 1984(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 3968(R8)
+	VMOVDQU        Y1, 4032(R8)
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, (R9)
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 64(R9)
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 128(R9)
+	VMOVDQU        (SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 192(R9)
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 256(R9)
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 320(R9)
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 384(R9)
+	VMOVDQU        32(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 448(R9)
+	VBROADCASTF128 160(CX), Y1
+	VINSERTF128    $0x01, 160(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 160(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 160(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 160(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 160(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 160(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 160(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 160(SP)
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y5, 224(SP)
+	VMOVDQU        Y1, 256(SP)
+	VBROADCASTF128 64(CX), Y1
+	VINSERTF128    $0x01, 64(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 64(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 64(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 64(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 64(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 64(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 64(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y7, 4096(R8)
+	VMOVDQU        Y6, 4160(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 6144(R8)
+	VMOVDQU        Y4, 6208(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x04, Y2, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 4224(R8)
+	VMOVDQU        Y4, 4288(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 6272(R8)
+	VMOVDQU        Y3, 6336(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y5
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 4352(R8)
+	VMOVDQU        Y3, 4416(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y3
+	VMOVDQU        Y2, 6400(R8)
+	VMOVDQU        Y3, 6464(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x04, Y2, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y4, 4480(R8)
+	VMOVDQU        Y3, 4544(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 6528(R8)
+	VMOVDQU        Y1, 6592(R8)
+	VBROADCASTF128 96(CX), Y1
+	VINSERTF128    $0x01, 96(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 96(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 96(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 96(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 96(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 96(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 96(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y7, 5120(R8)
+	VMOVDQU        Y6, 5184(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 7168(R8)
+	VMOVDQU        Y4, 7232(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x02, Y2, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 5248(R8)
+	VMOVDQU        Y4, 5312(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7296(R8)
+	VMOVDQU        Y3, 7360(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y5
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 5376(R8)
+	VMOVDQU        Y3, 5440(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y3
+	VMOVDQU        Y2, 7424(R8)
+	VMOVDQU        Y3, 7488(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x02, Y2, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y4, 5504(R8)
+	VMOVDQU        Y3, 5568(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 7552(R8)
+	VMOVDQU        Y1, 7616(R8)
+	VBROADCASTF128 176(CX), Y1
+	VINSERTF128    $0x01, 176(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 176(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 176(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 176(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 176(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 176(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 176(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 160(SP)
+	VMOVDQU        Y3, 192(SP)
+	VMOVDQU        Y5, 224(SP)
+	VMOVDQU        Y1, 256(SP)
+	VBROADCASTF128 80(CX), Y1
+	VINSERTF128    $0x01, 80(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 80(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 80(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 80(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 80(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 80(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 80(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y7, 4608(R8)
+	VMOVDQU        Y6, 4672(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 6656(R8)
+	VMOVDQU        Y4, 6720(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x04, Y2, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 4736(R8)
+	VMOVDQU        Y4, 4800(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 6784(R8)
+	VMOVDQU        Y3, 6848(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y5
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 4864(R8)
+	VMOVDQU        Y3, 4928(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y3
+	VMOVDQU        Y2, 6912(R8)
+	VMOVDQU        Y3, 6976(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x04, Y2, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y4, 4992(R8)
+	VMOVDQU        Y3, 5056(R8)
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 7040(R8)
+	VMOVDQU        Y1, 7104(R8)
+	VBROADCASTF128 112(CX), Y1
+	VINSERTF128    $0x01, 112(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 112(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 112(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 112(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 112(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 112(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 112(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPSUBB         Y0, Y6, Y6
+	VPSLLW         $0x08, Y6, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPSRAW         $0x08, Y6, Y6
+	VMOVDQU        Y7, 5632(R8)
+	VMOVDQU        Y6, 5696(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 7680(R8)
+	VMOVDQU        Y4, 7744(R8)
+	VMOVDQU        192(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x02, Y2, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y6, 5760(R8)
+	VMOVDQU        Y4, 5824(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y3, Y2, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7808(R8)
+	VMOVDQU        Y3, 7872(R8)
+	VMOVDQU        224(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y5
+	VPAND          int8MaskTwo<>+0(SB), Y5, Y5
+	VPOR           Y3, Y5, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y5, 5888(R8)
+	VMOVDQU        Y3, 5952(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPSUBB         Y0, Y4, Y4
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y3
+	VMOVDQU        Y2, 7936(R8)
+	VMOVDQU        Y3, 8000(R8)
+	VMOVDQU        256(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y1, Y3
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x02, Y2, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPSUBB         Y0, Y3, Y3
+	VPSLLW         $0x08, Y3, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y4, 6016(R8)
+	VMOVDQU        Y3, 6080(R8)
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y1, Y2, Y1
+	VPSUBB         Y0, Y1, Y1
+	VPSLLW         $0x08, Y1, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y2, 8064(R8)
+	VMOVDQU        Y1, 8128(R8)
+	VMOVDQU        64(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 512(R9)
+	VMOVDQU        64(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 576(R9)
+	VMOVDQU        64(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 640(R9)
+	VMOVDQU        64(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 704(R9)
+	VMOVDQU        96(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 768(R9)
+	VMOVDQU        96(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 832(R9)
+	VMOVDQU        96(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 896(R9)
+	VMOVDQU        96(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         128(SP), Y1, Y1
+	VMOVUPS        Y1, 960(R9)
+	ADDQ           $0x000000d2, CX
+	ADDQ           $0x00002000, R8
+	ADDQ           $0x00000400, R9
+	DECQ           AX
+	JNZ            block113
+	VZEROUPPER
+	RET
+
+// func int8RowQ6KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowQ6KAVX2(SB), NOSPLIT, $544-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip114:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block115:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	PREFETCHT0     192(R9)
+	PREFETCHT0     256(R9)
+	PREFETCHT0     320(R9)
+	PREFETCHT0     384(R9)
+	PREFETCHT0     448(R9)
+	PREFETCHT0     512(R9)
+	PREFETCHT0     576(R9)
+	PREFETCHT0     640(R9)
+	PREFETCHT0     704(R9)
+	PREFETCHT0     768(R9)
+	PREFETCHT0     832(R9)
+	PREFETCHT0     896(R9)
+	PREFETCHT0     960(R9)
+	PREFETCHT0     1024(R9)
+	PREFETCHT0     1088(R9)
+	PREFETCHT0     1152(R9)
+	PREFETCHT0     1216(R9)
+	PREFETCHT0     1280(R9)
+	PREFETCHT0     1344(R9)
+	PREFETCHT0     1408(R9)
+	PREFETCHT0     1472(R9)
+	PREFETCHT0     1536(R9)
+	PREFETCHT0     1600(R9)
+	PREFETCHT0     1664(R9)
+	VBROADCASTF128 192(AX), Y1
+	VINSERTF128    $0x01, 192(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 192(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 192(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 192(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 192(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 192(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 192(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 256(SP)
+	VMOVDQU        Y3, 288(SP)
+	VMOVDQU        Y5, 320(SP)
+	VMOVDQU        Y1, 352(SP)
+	VMOVD          206(AX), X1
+	VMOVD          206(AX)(CX*1), X2
+	VPINSRD        $0x01, 206(AX)(CX*2), X1, X1
+	VPINSRD        $0x01, 206(AX)(DX*1), X2, X2
+	VPINSRD        $0x02, 206(AX)(CX*4), X1, X1
+	VPINSRD        $0x02, 206(AX)(BX*1), X2, X2
+	VPINSRD        $0x03, 206(AX)(DX*2), X1, X1
+	VPINSRD        $0x03, 206(AX)(SI*1), X2, X2
+	VPSRLD         $0x10, X1, X1
+	VPBLENDW       $0xaa, X2, X1, X1
+	VCVTPH2PS      X1, Y1
+	VMOVDQU        Y1, 384(SP)
+	VBROADCASTF128 128(AX), Y1
+	VINSERTF128    $0x01, 128(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 128(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 128(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 128(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 128(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 128(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 128(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 416(SP)
+	VMOVDQU        Y3, 448(SP)
+	VMOVDQU        Y5, 480(SP)
+	VMOVDQU        Y1, 512(SP)
+	VBROADCASTF128 (AX), Y1
+	VINSERTF128    $0x01, (AX)(CX*4), Y1, Y1
+	VBROADCASTF128 (AX)(CX*1), Y2
+	VINSERTF128    $0x01, (AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (AX)(CX*2), Y2
+	VINSERTF128    $0x01, (AX)(DX*2), Y2, Y2
+	VBROADCASTF128 (AX)(DX*1), Y4
+	VINSERTF128    $0x01, (AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPBROADCASTD   (R11), Y7
+	VPMADDUBSW     Y7, Y6, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   64(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VMOVDQU        448(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y3, Y6
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x04, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y6, Y8, Y6
+	VPBROADCASTD   4(R11), Y8
+	VPMADDUBSW     Y8, Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   68(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSLLD         $0x04, Y3, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   8(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   72(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VMOVDQU        512(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y1, Y5
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x04, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y5, Y8, Y5
+	VPBROADCASTD   12(R11), Y8
+	VPMADDUBSW     Y8, Y5, Y8
+	VPADDW         Y8, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VMOVDQU        Y7, (SP)
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   76(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        Y2, 128(SP)
+	VBROADCASTF128 32(AX), Y1
+	VINSERTF128    $0x01, 32(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 32(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 32(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 32(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 32(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 32(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 32(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPBROADCASTD   32(R11), Y7
+	VPMADDUBSW     Y7, Y6, Y7
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   96(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VMOVDQU        448(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y3, Y6
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x02, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y6, Y8, Y6
+	VPBROADCASTD   36(R11), Y8
+	VPMADDUBSW     Y8, Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   100(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSLLD         $0x02, Y3, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   40(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   104(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VMOVDQU        512(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y1, Y5
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x02, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y5, Y8, Y5
+	VPBROADCASTD   44(R11), Y8
+	VPMADDUBSW     Y8, Y5, Y8
+	VPADDW         Y8, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VMOVDQU        Y7, 64(SP)
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   108(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        Y2, 192(SP)
+	VBROADCASTF128 144(AX), Y1
+	VINSERTF128    $0x01, 144(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 144(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 144(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 144(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 144(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 144(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 144(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 416(SP)
+	VMOVDQU        Y3, 448(SP)
+	VMOVDQU        Y5, 480(SP)
+	VMOVDQU        Y1, 512(SP)
+	VBROADCASTF128 16(AX), Y1
+	VINSERTF128    $0x01, 16(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 16(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 16(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 16(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 16(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 16(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 16(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPBROADCASTD   16(R11), Y7
+	VPMADDUBSW     Y7, Y6, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   80(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VMOVDQU        448(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y3, Y6
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x04, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y6, Y8, Y6
+	VPBROADCASTD   20(R11), Y8
+	VPMADDUBSW     Y8, Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   84(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSLLD         $0x04, Y3, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   24(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   88(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VMOVDQU        512(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y1, Y5
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x04, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y5, Y8, Y5
+	VPBROADCASTD   28(R11), Y8
+	VPMADDUBSW     Y8, Y5, Y8
+	VPADDW         Y8, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VMOVDQU        Y7, 32(SP)
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   92(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        Y2, 160(SP)
+	VBROADCASTF128 48(AX), Y1
+	VINSERTF128    $0x01, 48(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 48(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 48(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 48(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 48(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 48(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 48(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPBROADCASTD   48(R11), Y7
+	VPMADDUBSW     Y7, Y6, Y7
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   112(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VMOVDQU        448(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y3, Y6
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x02, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y6, Y8, Y6
+	VPBROADCASTD   52(R11), Y8
+	VPMADDUBSW     Y8, Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   116(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSLLD         $0x02, Y3, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   56(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   120(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VMOVDQU        512(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y1, Y5
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x02, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y5, Y8, Y5
+	VPBROADCASTD   60(R11), Y8
+	VPMADDUBSW     Y8, Y5, Y8
+	VPADDW         Y8, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VMOVDQU        Y7, 96(SP)
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   124(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        Y2, 224(SP)
+	VMOVDQU        256(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        (SP), Y2
+	VPBROADCASTD   4(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   (R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        32(SP), Y2
+	VPBROADCASTD   12(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   8(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        64(SP), Y2
+	VPBROADCASTD   20(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   16(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        256(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        96(SP), Y2
+	VPBROADCASTD   28(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   24(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        128(SP), Y2
+	VPBROADCASTD   36(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   32(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPBROADCASTD   44(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   40(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        192(SP), Y2
+	VPBROADCASTD   52(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   48(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        288(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        224(SP), Y2
+	VPBROADCASTD   60(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   56(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VBROADCASTF128 160(AX), Y1
+	VINSERTF128    $0x01, 160(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 160(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 160(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 160(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 160(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 160(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 160(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 416(SP)
+	VMOVDQU        Y3, 448(SP)
+	VMOVDQU        Y5, 480(SP)
+	VMOVDQU        Y1, 512(SP)
+	VBROADCASTF128 64(AX), Y1
+	VINSERTF128    $0x01, 64(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 64(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 64(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 64(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 64(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 64(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 64(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPBROADCASTD   128(R11), Y7
+	VPMADDUBSW     Y7, Y6, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   192(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VMOVDQU        448(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y3, Y6
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x04, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y6, Y8, Y6
+	VPBROADCASTD   132(R11), Y8
+	VPMADDUBSW     Y8, Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   196(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSLLD         $0x04, Y3, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   136(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   200(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VMOVDQU        512(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y1, Y5
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x04, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y5, Y8, Y5
+	VPBROADCASTD   140(R11), Y8
+	VPMADDUBSW     Y8, Y5, Y8
+	VPADDW         Y8, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VMOVDQU        Y7, (SP)
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   204(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        Y2, 128(SP)
+	VBROADCASTF128 96(AX), Y1
+	VINSERTF128    $0x01, 96(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 96(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 96(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 96(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 96(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 96(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 96(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPBROADCASTD   160(R11), Y7
+	VPMADDUBSW     Y7, Y6, Y7
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   224(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VMOVDQU        448(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y3, Y6
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x02, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y6, Y8, Y6
+	VPBROADCASTD   164(R11), Y8
+	VPMADDUBSW     Y8, Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   228(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSLLD         $0x02, Y3, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   168(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   232(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VMOVDQU        512(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y1, Y5
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x02, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y5, Y8, Y5
+	VPBROADCASTD   172(R11), Y8
+	VPMADDUBSW     Y8, Y5, Y8
+	VPADDW         Y8, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VMOVDQU        Y7, 64(SP)
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   236(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        Y2, 192(SP)
+	VBROADCASTF128 176(AX), Y1
+	VINSERTF128    $0x01, 176(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 176(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 176(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 176(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 176(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 176(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 176(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        Y4, 416(SP)
+	VMOVDQU        Y3, 448(SP)
+	VMOVDQU        Y5, 480(SP)
+	VMOVDQU        Y1, 512(SP)
+	VBROADCASTF128 80(AX), Y1
+	VINSERTF128    $0x01, 80(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 80(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 80(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 80(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 80(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 80(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 80(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x04, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPBROADCASTD   144(R11), Y7
+	VPMADDUBSW     Y7, Y6, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   208(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VMOVDQU        448(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y3, Y6
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x04, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y6, Y8, Y6
+	VPBROADCASTD   148(R11), Y8
+	VPMADDUBSW     Y8, Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   212(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSLLD         $0x04, Y3, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   152(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   216(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VMOVDQU        512(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y1, Y5
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x04, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y5, Y8, Y5
+	VPBROADCASTD   156(R11), Y8
+	VPMADDUBSW     Y8, Y5, Y8
+	VPADDW         Y8, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VMOVDQU        Y7, 32(SP)
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   220(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        Y2, 160(SP)
+	VBROADCASTF128 112(AX), Y1
+	VINSERTF128    $0x01, 112(AX)(CX*4), Y1, Y1
+	VBROADCASTF128 112(AX)(CX*1), Y2
+	VINSERTF128    $0x01, 112(AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 112(AX)(CX*2), Y2
+	VINSERTF128    $0x01, 112(AX)(DX*2), Y2, Y2
+	VBROADCASTF128 112(AX)(DX*1), Y4
+	VINSERTF128    $0x01, 112(AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VMOVDQU        416(SP), Y2
+	VPAND          int8Low4<>+0(SB), Y4, Y6
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSLLD         $0x02, Y2, Y7
+	VPAND          int8MaskTwo<>+0(SB), Y7, Y7
+	VPOR           Y6, Y7, Y6
+	VPBROADCASTD   176(R11), Y7
+	VPMADDUBSW     Y7, Y6, Y7
+	VPSRLD         $0x02, Y2, Y2
+	VPAND          int8MaskTwo<>+0(SB), Y2, Y2
+	VPOR           Y4, Y2, Y4
+	VPBROADCASTD   240(R11), Y2
+	VPMADDUBSW     Y2, Y4, Y2
+	VMOVDQU        448(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y3, Y6
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSLLD         $0x02, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y6, Y8, Y6
+	VPBROADCASTD   180(R11), Y8
+	VPMADDUBSW     Y8, Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y3, Y4, Y3
+	VPBROADCASTD   244(R11), Y4
+	VPMADDUBSW     Y4, Y3, Y4
+	VPADDW         Y4, Y2, Y2
+	VPMADDWD       int8Ones16<>+0(SB), Y2, Y2
+	VMOVDQU        480(SP), Y3
+	VPAND          int8Low4<>+0(SB), Y5, Y4
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSLLD         $0x02, Y3, Y6
+	VPAND          int8MaskTwo<>+0(SB), Y6, Y6
+	VPOR           Y4, Y6, Y4
+	VPBROADCASTD   184(R11), Y6
+	VPMADDUBSW     Y6, Y4, Y6
+	VPSRLD         $0x02, Y3, Y3
+	VPAND          int8MaskTwo<>+0(SB), Y3, Y3
+	VPOR           Y5, Y3, Y5
+	VPBROADCASTD   248(R11), Y3
+	VPMADDUBSW     Y3, Y5, Y3
+	VMOVDQU        512(SP), Y4
+	VPAND          int8Low4<>+0(SB), Y1, Y5
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSLLD         $0x02, Y4, Y8
+	VPAND          int8MaskTwo<>+0(SB), Y8, Y8
+	VPOR           Y5, Y8, Y5
+	VPBROADCASTD   188(R11), Y8
+	VPMADDUBSW     Y8, Y5, Y8
+	VPADDW         Y8, Y6, Y6
+	VPMADDWD       int8Ones16<>+0(SB), Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VMOVDQU        Y7, 96(SP)
+	VPSRLD         $0x02, Y4, Y4
+	VPAND          int8MaskTwo<>+0(SB), Y4, Y4
+	VPOR           Y1, Y4, Y1
+	VPBROADCASTD   252(R11), Y4
+	VPMADDUBSW     Y4, Y1, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y2, Y2
+	VMOVDQU        Y2, 224(SP)
+	VMOVDQU        320(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        (SP), Y2
+	VPBROADCASTD   68(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   64(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        32(SP), Y2
+	VPBROADCASTD   76(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   72(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        64(SP), Y2
+	VPBROADCASTD   84(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   80(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        320(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        96(SP), Y2
+	VPBROADCASTD   92(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   88(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        128(SP), Y2
+	VPBROADCASTD   100(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   96(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        160(SP), Y2
+	VPBROADCASTD   108(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   104(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        192(SP), Y2
+	VPBROADCASTD   116(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   112(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	VMOVDQU        352(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         384(SP), Y1, Y1
+	VMOVDQU        224(SP), Y2
+	VPBROADCASTD   124(R12), Y3
+	VPSUBD         Y3, Y2, Y2
+	VCVTDQ2PS      Y2, Y2
+	VBROADCASTSS   120(R12), Y3
+	VMULPS         Y3, Y1, Y1
+	VFMADD231PS    Y2, Y1, Y0
+	ADDQ           $0x00000690, R9
+	ADDQ           $0x000000d2, AX
+	ADDQ           $0x00000100, R11
+	ADDQ           $0x00000080, R12
+	DECQ           R10
+	JNZ            block115
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip114
+	VZEROUPPER
+	RET
+
+// func int8PackIQ4XSAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·int8PackIQ4XSAVX2(SB), NOSPLIT, $96-40
+	MOVQ blocks+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ ld+16(FP), DX
+	LEAQ (DX)(DX*2), BX
+	LEAQ (DX)(DX*4), SI
+	LEAQ (BX)(DX*4), DI
+	MOVQ panel+24(FP), R8
+	MOVQ f+32(FP), R9
+
+block116:
+	VBROADCASTF128 (CX), Y0
+	VINSERTF128    $0x01, (CX)(DX*4), Y0, Y0
+	VBROADCASTF128 (CX)(DX*1), Y1
+	VINSERTF128    $0x01, (CX)(SI*1), Y1, Y1
+	VUNPCKLPS      Y1, Y0, Y2
+	VUNPCKHPS      Y1, Y0, Y0
+	VBROADCASTF128 (CX)(DX*2), Y1
+	VINSERTF128    $0x01, (CX)(BX*2), Y1, Y1
+	VBROADCASTF128 (CX)(BX*1), Y3
+	VINSERTF128    $0x01, (CX)(DI*1), Y3, Y3
+	VUNPCKLPS      Y3, Y1, Y4
+	VUNPCKHPS      Y3, Y1, Y1
+	VSHUFPS        $0x44, Y4, Y2, Y3
+	VSHUFPS        $0xee, Y4, Y2, Y2
+	VSHUFPS        $0x44, Y1, Y0, Y4
+	VSHUFPS        $0xee, Y1, Y0, Y0
+	VPSHUFB        int8Upper<>+0(SB), Y3, Y0
+	VPSLLD         $0x04, Y0, Y1
+	VPAND          int8Pairs0<>+0(SB), Y1, Y1
+	VPAND          int8Pairs1<>+0(SB), Y0, Y0
+	VPOR           Y1, Y0, Y1
+	VPAND          int8Low4<>+0(SB), Y2, Y0
+	VPOR           Y1, Y0, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, (SP)
+	VPSHUFB        int8Upper<>+0(SB), Y3, Y0
+	VPSLLD         $0x02, Y0, Y1
+	VPAND          int8Pairs0<>+0(SB), Y1, Y1
+	VPSRLD         $0x02, Y0, Y0
+	VPAND          int8Pairs1<>+0(SB), Y0, Y0
+	VPOR           Y1, Y0, Y1
+	VPSRLD         $0x04, Y2, Y0
+	VPAND          int8Low4<>+0(SB), Y0, Y0
+	VPOR           Y1, Y0, Y1
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y1, Y1
+	VMOVDQU        Y1, 32(SP)
+	VPSHUFB        int8Halves<>+0(SB), Y3, Y3
+	VPERMQ         $0xd8, Y3, Y3
+	VCVTPH2PS      X3, Y0
+	VEXTRACTI128   $0x01, Y3, X3
+	VCVTPH2PS      X3, Y1
+	VMOVDQU        Y0, 64(SP)
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 8(CX), Y1
+	VINSERTF128    $0x01, 8(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 8(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 8(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 8(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 8(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 8(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 8(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, (R8)
+	VMOVDQU        Y2, 64(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 512(R8)
+	VMOVDQU        Y4, 576(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 128(R8)
+	VMOVDQU        Y2, 192(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 640(R8)
+	VMOVDQU        Y3, 704(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 256(R8)
+	VMOVDQU        Y2, 320(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 768(R8)
+	VMOVDQU        Y3, 832(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 384(R8)
+	VMOVDQU        Y2, 448(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 896(R8)
+	VMOVDQU        Y1, 960(R8)
+	VMOVDQU        (SP), Y0
+	VPSLLD         $0x18, Y0, Y0
+	VPSRAD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         64(SP), Y0, Y0
+	VMOVUPS        Y0, (R9)
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 24(CX), Y1
+	VINSERTF128    $0x01, 24(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 24(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 24(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 24(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 24(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 24(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 24(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, 1024(R8)
+	VMOVDQU        Y2, 1088(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 1536(R8)
+	VMOVDQU        Y4, 1600(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 1152(R8)
+	VMOVDQU        Y2, 1216(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 1664(R8)
+	VMOVDQU        Y3, 1728(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 1280(R8)
+	VMOVDQU        Y2, 1344(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 1792(R8)
+	VMOVDQU        Y3, 1856(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 1408(R8)
+	VMOVDQU        Y2, 1472(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 1920(R8)
+	VMOVDQU        Y1, 1984(R8)
+	VMOVDQU        32(SP), Y0
+	VPSLLD         $0x18, Y0, Y0
+	VPSRAD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         64(SP), Y0, Y0
+	VMOVUPS        Y0, 64(R9)
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 40(CX), Y1
+	VINSERTF128    $0x01, 40(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 40(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 40(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 40(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 40(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 40(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 40(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, 2048(R8)
+	VMOVDQU        Y2, 2112(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 2560(R8)
+	VMOVDQU        Y4, 2624(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 2176(R8)
+	VMOVDQU        Y2, 2240(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 2688(R8)
+	VMOVDQU        Y3, 2752(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 2304(R8)
+	VMOVDQU        Y2, 2368(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 2816(R8)
+	VMOVDQU        Y3, 2880(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 2432(R8)
+	VMOVDQU        Y2, 2496(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 2944(R8)
+	VMOVDQU        Y1, 3008(R8)
+	VMOVDQU        (SP), Y0
+	VPSLLD         $0x10, Y0, Y0
+	VPSRAD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         64(SP), Y0, Y0
+	VMOVUPS        Y0, 128(R9)
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 56(CX), Y1
+	VINSERTF128    $0x01, 56(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 56(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 56(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 56(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 56(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 56(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 56(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, 3072(R8)
+	VMOVDQU        Y2, 3136(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 3584(R8)
+	VMOVDQU        Y4, 3648(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 3200(R8)
+	VMOVDQU        Y2, 3264(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 3712(R8)
+	VMOVDQU        Y3, 3776(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 3328(R8)
+	VMOVDQU        Y2, 3392(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 3840(R8)
+	VMOVDQU        Y3, 3904(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 3456(R8)
+	VMOVDQU        Y2, 3520(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 3968(R8)
+	VMOVDQU        Y1, 4032(R8)
+	VMOVDQU        32(SP), Y0
+	VPSLLD         $0x10, Y0, Y0
+	VPSRAD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         64(SP), Y0, Y0
+	VMOVUPS        Y0, 192(R9)
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 72(CX), Y1
+	VINSERTF128    $0x01, 72(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 72(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 72(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 72(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 72(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 72(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 72(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, 4096(R8)
+	VMOVDQU        Y2, 4160(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 4608(R8)
+	VMOVDQU        Y4, 4672(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 4224(R8)
+	VMOVDQU        Y2, 4288(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 4736(R8)
+	VMOVDQU        Y3, 4800(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 4352(R8)
+	VMOVDQU        Y2, 4416(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 4864(R8)
+	VMOVDQU        Y3, 4928(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 4480(R8)
+	VMOVDQU        Y2, 4544(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 4992(R8)
+	VMOVDQU        Y1, 5056(R8)
+	VMOVDQU        (SP), Y0
+	VPSLLD         $0x08, Y0, Y0
+	VPSRAD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         64(SP), Y0, Y0
+	VMOVUPS        Y0, 256(R9)
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 88(CX), Y1
+	VINSERTF128    $0x01, 88(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 88(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 88(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 88(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 88(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 88(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 88(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, 5120(R8)
+	VMOVDQU        Y2, 5184(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 5632(R8)
+	VMOVDQU        Y4, 5696(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 5248(R8)
+	VMOVDQU        Y2, 5312(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 5760(R8)
+	VMOVDQU        Y3, 5824(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 5376(R8)
+	VMOVDQU        Y2, 5440(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 5888(R8)
+	VMOVDQU        Y3, 5952(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 5504(R8)
+	VMOVDQU        Y2, 5568(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 6016(R8)
+	VMOVDQU        Y1, 6080(R8)
+	VMOVDQU        32(SP), Y0
+	VPSLLD         $0x08, Y0, Y0
+	VPSRAD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         64(SP), Y0, Y0
+	VMOVUPS        Y0, 320(R9)
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 104(CX), Y1
+	VINSERTF128    $0x01, 104(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 104(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 104(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 104(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 104(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 104(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 104(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, 6144(R8)
+	VMOVDQU        Y2, 6208(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 6656(R8)
+	VMOVDQU        Y4, 6720(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 6272(R8)
+	VMOVDQU        Y2, 6336(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 6784(R8)
+	VMOVDQU        Y3, 6848(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 6400(R8)
+	VMOVDQU        Y2, 6464(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 6912(R8)
+	VMOVDQU        Y3, 6976(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 6528(R8)
+	VMOVDQU        Y2, 6592(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 7040(R8)
+	VMOVDQU        Y1, 7104(R8)
+	VMOVDQU        (SP), Y0
+	VPSRAD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         64(SP), Y0, Y0
+	VMOVUPS        Y0, 384(R9)
+	VMOVDQU        int8IQ4<>+0(SB), Y0
+	VBROADCASTF128 120(CX), Y1
+	VINSERTF128    $0x01, 120(CX)(DX*4), Y1, Y1
+	VBROADCASTF128 120(CX)(DX*1), Y2
+	VINSERTF128    $0x01, 120(CX)(SI*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 120(CX)(DX*2), Y2
+	VINSERTF128    $0x01, 120(CX)(BX*2), Y2, Y2
+	VBROADCASTF128 120(CX)(BX*1), Y4
+	VINSERTF128    $0x01, 120(CX)(DI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y4, Y2
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y4, Y0, Y4
+	VPSLLW         $0x08, Y2, Y6
+	VPSRAW         $0x08, Y6, Y6
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y6, 7168(R8)
+	VMOVDQU        Y2, 7232(R8)
+	VPSLLW         $0x08, Y4, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        Y2, 7680(R8)
+	VMOVDQU        Y4, 7744(R8)
+	VPAND          int8Low4<>+0(SB), Y3, Y2
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 7296(R8)
+	VMOVDQU        Y2, 7360(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7808(R8)
+	VMOVDQU        Y3, 7872(R8)
+	VPAND          int8Low4<>+0(SB), Y5, Y2
+	VPSRLW         $0x04, Y5, Y3
+	VPAND          int8Low4<>+0(SB), Y3, Y3
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y3, Y0, Y3
+	VPSLLW         $0x08, Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y4, 7424(R8)
+	VMOVDQU        Y2, 7488(R8)
+	VPSLLW         $0x08, Y3, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPSRAW         $0x08, Y3, Y3
+	VMOVDQU        Y2, 7936(R8)
+	VMOVDQU        Y3, 8000(R8)
+	VPAND          int8Low4<>+0(SB), Y1, Y2
+	VPSRLW         $0x04, Y1, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPSHUFB        Y2, Y0, Y2
+	VPSHUFB        Y1, Y0, Y1
+	VPSLLW         $0x08, Y2, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y2, Y2
+	VMOVDQU        Y0, 7552(R8)
+	VMOVDQU        Y2, 7616(R8)
+	VPSLLW         $0x08, Y1, Y0
+	VPSRAW         $0x08, Y0, Y0
+	VPSRAW         $0x08, Y1, Y1
+	VMOVDQU        Y0, 8064(R8)
+	VMOVDQU        Y1, 8128(R8)
+	VMOVDQU        32(SP), Y0
+	VPSRAD         $0x18, Y0, Y0
+	VCVTDQ2PS      Y0, Y0
+	VMULPS         64(SP), Y0, Y0
+	VMOVUPS        Y0, 448(R9)
+	ADDQ           $0x00000088, CX
+	ADDQ           $0x00002000, R8
+	ADDQ           $0x00000200, R9
+	DECQ           AX
+	JNZ            block116
+	VZEROUPPER
+	RET
+
+DATA int8Upper<>+0(SB)/4, $0x03030202
+DATA int8Upper<>+4(SB)/4, $0x07070606
+DATA int8Upper<>+8(SB)/4, $0x0b0b0a0a
+DATA int8Upper<>+12(SB)/4, $0x0f0f0e0e
+DATA int8Upper<>+16(SB)/4, $0x03030202
+DATA int8Upper<>+20(SB)/4, $0x07070606
+DATA int8Upper<>+24(SB)/4, $0x0b0b0a0a
+DATA int8Upper<>+28(SB)/4, $0x0f0f0e0e
+GLOBL int8Upper<>(SB), RODATA|NOPTR, $32
+
+DATA int8Pairs0<>+0(SB)/4, $0x00300030
+DATA int8Pairs0<>+4(SB)/4, $0x00300030
+DATA int8Pairs0<>+8(SB)/4, $0x00300030
+DATA int8Pairs0<>+12(SB)/4, $0x00300030
+DATA int8Pairs0<>+16(SB)/4, $0x00300030
+DATA int8Pairs0<>+20(SB)/4, $0x00300030
+DATA int8Pairs0<>+24(SB)/4, $0x00300030
+DATA int8Pairs0<>+28(SB)/4, $0x00300030
+GLOBL int8Pairs0<>(SB), RODATA|NOPTR, $32
+
+DATA int8Pairs1<>+0(SB)/4, $0x30003000
+DATA int8Pairs1<>+4(SB)/4, $0x30003000
+DATA int8Pairs1<>+8(SB)/4, $0x30003000
+DATA int8Pairs1<>+12(SB)/4, $0x30003000
+DATA int8Pairs1<>+16(SB)/4, $0x30003000
+DATA int8Pairs1<>+20(SB)/4, $0x30003000
+DATA int8Pairs1<>+24(SB)/4, $0x30003000
+DATA int8Pairs1<>+28(SB)/4, $0x30003000
+GLOBL int8Pairs1<>(SB), RODATA|NOPTR, $32
+
+// func int8RowIQ4XSAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8RowIQ4XSAVX2(SB), NOSPLIT, $96-64
+	MOVQ w+16(FP), AX
+	MOVQ ld+24(FP), CX
+	LEAQ (CX)(CX*2), DX
+	LEAQ (CX)(CX*4), BX
+	LEAQ (DX)(CX*4), SI
+	MOVQ strips+0(FP), DI
+	MOVQ y+48(FP), R8
+	MOVQ next+56(FP), R9
+
+strip117:
+	MOVQ    blocks+8(FP), R10
+	MOVQ    a+32(FP), R11
+	MOVQ    aux+40(FP), R12
+	LEAQ    (AX)(CX*8), R13
+	VMOVUPS (R8), Y0
+
+block118:
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
+	PREFETCHT0     128(R9)
+	PREFETCHT0     192(R9)
+	PREFETCHT0     256(R9)
+	PREFETCHT0     320(R9)
+	PREFETCHT0     384(R9)
+	PREFETCHT0     448(R9)
+	PREFETCHT0     512(R9)
+	PREFETCHT0     576(R9)
+	PREFETCHT0     640(R9)
+	PREFETCHT0     704(R9)
+	PREFETCHT0     768(R9)
+	PREFETCHT0     832(R9)
+	PREFETCHT0     896(R9)
+	PREFETCHT0     960(R9)
+	PREFETCHT0     1024(R9)
+	VBROADCASTF128 (AX), Y1
+	VINSERTF128    $0x01, (AX)(CX*4), Y1, Y1
+	VBROADCASTF128 (AX)(CX*1), Y2
+	VINSERTF128    $0x01, (AX)(BX*1), Y2, Y2
+	VUNPCKLPS      Y2, Y1, Y3
+	VUNPCKHPS      Y2, Y1, Y1
+	VBROADCASTF128 (AX)(CX*2), Y2
+	VINSERTF128    $0x01, (AX)(DX*2), Y2, Y2
+	VBROADCASTF128 (AX)(DX*1), Y4
+	VINSERTF128    $0x01, (AX)(SI*1), Y4, Y4
+	VUNPCKLPS      Y4, Y2, Y5
+	VUNPCKHPS      Y4, Y2, Y2
+	VSHUFPS        $0x44, Y5, Y3, Y4
+	VSHUFPS        $0xee, Y5, Y3, Y3
+	VSHUFPS        $0x44, Y2, Y1, Y5
+	VSHUFPS        $0xee, Y2, Y1, Y1
+	VPSHUFB        int8Upper<>+0(SB), Y4, Y1
+	VPSLLD         $0x04, Y1, Y2
+	VPAND          int8Pairs0<>+0(SB), Y2, Y2
+	VPAND          int8Pairs1<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPAND          int8Low4<>+0(SB), Y3, Y1
+	VPOR           Y2, Y1, Y2
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y2, Y2
+	VMOVDQU        Y2, (SP)
+	VPSHUFB        int8Upper<>+0(SB), Y4, Y1
+	VPSLLD         $0x02, Y1, Y2
+	VPAND          int8Pairs0<>+0(SB), Y2, Y2
+	VPSRLD         $0x02, Y1, Y1
+	VPAND          int8Pairs1<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSRLD         $0x04, Y3, Y1
+	VPAND          int8Low4<>+0(SB), Y1, Y1
+	VPOR           Y2, Y1, Y2
+	VPSUBB         int8MaskThirtyTwo<>+0(SB), Y2, Y2
+	VMOVDQU        Y2, 32(SP)
+	VPSHUFB        int8Halves<>+0(SB), Y4, Y4
+	VPERMQ         $0xd8, Y4, Y4
+	VCVTPH2PS      X4, Y1
+	VEXTRACTI128   $0x01, Y4, X4
+	VCVTPH2PS      X4, Y2
+	VMOVDQU        Y1, 64(SP)
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 8(AX), Y2
+	VINSERTF128    $0x01, 8(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 8(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 8(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 8(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 8(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 8(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 8(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   (R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   16(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   4(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   20(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   8(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   24(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   12(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   28(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         64(SP), Y1, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   (R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 24(AX), Y2
+	VINSERTF128    $0x01, 24(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 24(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 24(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 24(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 24(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 24(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 24(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   32(R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   48(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   36(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   52(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   40(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   56(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   44(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   60(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x18, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         64(SP), Y1, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   8(R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 40(AX), Y2
+	VINSERTF128    $0x01, 40(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 40(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 40(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 40(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 40(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 40(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 40(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   64(R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   80(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   68(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   84(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   72(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   88(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   76(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   92(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         64(SP), Y1, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   16(R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 56(AX), Y2
+	VINSERTF128    $0x01, 56(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 56(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 56(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 56(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 56(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 56(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 56(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   96(R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   112(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   100(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   116(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   104(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   120(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   108(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   124(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x10, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         64(SP), Y1, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   24(R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 72(AX), Y2
+	VINSERTF128    $0x01, 72(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 72(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 72(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 72(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 72(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 72(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 72(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   128(R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   144(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   132(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   148(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   136(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   152(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   140(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   156(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVDQU        (SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         64(SP), Y1, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   32(R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 88(AX), Y2
+	VINSERTF128    $0x01, 88(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 88(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 88(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 88(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 88(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 88(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 88(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   160(R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   176(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   164(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   180(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   168(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   184(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   172(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   188(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVDQU        32(SP), Y1
+	VPSLLD         $0x08, Y1, Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         64(SP), Y1, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   40(R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 104(AX), Y2
+	VINSERTF128    $0x01, 104(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 104(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 104(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 104(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 104(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 104(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 104(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   192(R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   208(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   196(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   212(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   200(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   216(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   204(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   220(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVDQU        (SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         64(SP), Y1, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   48(R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	VMOVDQU        int8IQ4<>+0(SB), Y1
+	VBROADCASTF128 120(AX), Y2
+	VINSERTF128    $0x01, 120(AX)(CX*4), Y2, Y2
+	VBROADCASTF128 120(AX)(CX*1), Y3
+	VINSERTF128    $0x01, 120(AX)(BX*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 120(AX)(CX*2), Y3
+	VINSERTF128    $0x01, 120(AX)(DX*2), Y3, Y3
+	VBROADCASTF128 120(AX)(DX*1), Y5
+	VINSERTF128    $0x01, 120(AX)(SI*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y5, Y3
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          int8Low4<>+0(SB), Y5, Y5
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y5, Y1, Y5
+	VPBROADCASTD   224(R11), Y7
+	VPSIGNB        Y3, Y7, Y7
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y7, Y3, Y7
+	VPMADDWD       int8Ones16<>+0(SB), Y7, Y7
+	VPBROADCASTD   240(R11), Y3
+	VPSIGNB        Y5, Y3, Y3
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y3, Y5, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y4, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   228(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   244(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y6, Y3
+	VPSRLW         $0x04, Y6, Y4
+	VPAND          int8Low4<>+0(SB), Y4, Y4
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y4, Y1, Y4
+	VPBROADCASTD   232(R11), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       int8Ones16<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VPBROADCASTD   248(R11), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       int8Ones16<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y7, Y7
+	VPAND          int8Low4<>+0(SB), Y2, Y3
+	VPSRLW         $0x04, Y2, Y2
+	VPAND          int8Low4<>+0(SB), Y2, Y2
+	VPSHUFB        Y3, Y1, Y3
+	VPSHUFB        Y2, Y1, Y2
+	VPBROADCASTD   236(R11), Y1
+	VPSIGNB        Y3, Y1, Y1
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y1, Y3, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VPBROADCASTD   252(R11), Y1
+	VPSIGNB        Y2, Y1, Y1
+	VPABSB         Y2, Y2
+	VPMADDUBSW     Y1, Y2, Y1
+	VPMADDWD       int8Ones16<>+0(SB), Y1, Y1
+	VPADDD         Y1, Y7, Y7
+	VMOVDQU        32(SP), Y1
+	VPSRAD         $0x18, Y1, Y1
+	VCVTDQ2PS      Y1, Y1
+	VMULPS         64(SP), Y1, Y1
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   56(R12), Y2
+	VMULPS         Y2, Y1, Y1
+	VFMADD231PS    Y7, Y1, Y0
+	ADDQ           $0x00000440, R9
+	ADDQ           $0x00000088, AX
+	ADDQ           $0x00000100, R11
+	ADDQ           $0x00000040, R12
+	DECQ           R10
+	JNZ            block118
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	MOVQ           R13, AX
+	DECQ           DI
+	JNZ            strip117
 	VZEROUPPER
 	RET

@@ -12,6 +12,9 @@ type int8Kernels struct {
 	panelNib, panelNibMin       int8Panel
 	panelWide, panelWideMin     int8Panel
 	panelWide16, panelWide16Min int8Panel
+	// loop runs n rounds of loopOps operations on registers.
+	loop    func(n int)
+	loopOps int
 	// formats are those with kernels of their own.
 	formats map[num.BlockType]*int8Format
 }

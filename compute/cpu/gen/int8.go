@@ -11,9 +11,10 @@ func init() {
 		if g.wide() {
 			return
 		}
-		e := &int8Gen{gen: g}
+		e := &int8Gen{gen: g, made: map[string]Mem{}}
 		e.tables()
 		e.quantise()
+		e.peakLoop()
 		e.panels()
 		for _, f := range blockFormats {
 			e.packBlocks(f)
@@ -29,6 +30,7 @@ type int8Gen struct {
 	*gen
 	ones8, ones16, low4, abs, order Mem
 	f127, minus127, inf             Mem
+	made                            map[string]Mem // tables by name
 }
 
 // tables makes the constants in memory.
@@ -43,9 +45,14 @@ func (e *int8Gen) tables() {
 	e.order = e.table("int8Order", 0, 4, 1, 5, 2, 6, 3, 7)
 }
 
-// table is a vector in read-only memory: eight words, repeated from those given.
+// table is a vector in read-only memory: eight words, repeated from those given. A name
+// stands for one table.
 func (e *int8Gen) table(name string, words ...uint32) Mem {
+	if m, ok := e.made[name]; ok {
+		return m
+	}
 	m := e.StaticGlobal(name)
+	e.made[name] = m
 	e.DataAttributes(attr.RODATA | attr.NOPTR)
 	for i := range 8 {
 		e.AddDatum(4*i, U32(words[i%len(words)]))
@@ -177,4 +184,26 @@ func (e *int8Gen) auxiliary(s, codes reg.VecVirtual, aux, halves, times reg.GPVi
 	e.VMOVLPS(v.AsX(), at(aux, 0))
 	e.ADDQ(Imm(8), aux)
 	e.Label(done)
+}
+
+// peakLoop emits a loop of nothing but what a panel of bytes is multiplied with.
+func (e *int8Gen) peakLoop() {
+	e.function("int8Loop", "func(n int)", "runs n rounds of 12 independent sums of products of bytes on registers: the processor's peak.")
+	n, acc := e.arg("n"), e.vecs(12)
+	x := e.vec()
+	e.zero(x)
+	for _, v := range acc {
+		e.zero(v)
+	}
+	loop := e.label("loop")
+	e.Label(loop)
+	for _, v := range acc {
+		t := e.vec()
+		e.VPMADDUBSW(x, x, t)
+		e.VPADDW(t, v, v)
+	}
+	e.DECQ(n)
+	e.JNZ(LabelRef(loop))
+	e.VZEROUPPER()
+	e.RET()
 }

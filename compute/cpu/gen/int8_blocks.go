@@ -13,15 +13,17 @@ type blockFormat struct {
 	min             bool
 	nib             bool // codes 0 to 15 go into panels as they are, the others as int16
 	// quads is how many products with codes from A int16 holds the sum of, in vectors
-	// of four codes: 8 for codes to 15, 4 to 31, 2 to 63; 0 for signed codes.
+	// of four codes: 8 for codes to 15, 4 to 31, 2 to 63, 1 to 127.
 	quads  int
-	offset int // what is to be taken off the codes
+	signed bool // codes may be below zero
+	offset int  // what is to be taken off the codes
 	emit   func(e *int8Gen, b block, s sink)
 }
 
 func (f blockFormat) groups() int { return f.elements / f.group }
 
-// sink takes a block apart: codes in any order, then every group's factors, in order.
+// sink takes a block apart: the codes of some groups (up to eight of 16), then their
+// factors, in the order of the groups.
 type sink interface {
 	// quad takes codes 4q to 4q+3 of a group of each of the eight rows and may change v.
 	quad(group, q int, v reg.VecVirtual)
@@ -98,8 +100,10 @@ type rowSink struct {
 	a, x reg.GPVirtual // A's codes and aux
 	acc  reg.VecVirtual
 	sums map[int]*groupSum
-	held Mem // sums of groups that wait for their turn
+	held Mem // sums of eight groups of 16, which do not come in their order
 }
+
+func (s *rowSink) waits(group int) Mem { return offset(s.held, group%8*32) }
 
 // groupSum is the integer sum of a group so far.
 type groupSum struct {
@@ -116,7 +120,7 @@ func (s *rowSink) quad(group, q int, v reg.VecVirtual) {
 	}
 	b := e.vec()
 	e.VPBROADCASTD(at(s.a, s.f.group*group+4*q), b)
-	if s.f.quads == 0 {
+	if s.f.signed {
 		e.VPSIGNB(v, b, b)
 		e.VPABSB(v, v)
 	}
@@ -132,7 +136,7 @@ func (s *rowSink) quad(group, q int, v reg.VecVirtual) {
 		s.widen(t)
 	}
 	if t.quads == s.f.group/4 && s.f.group == 16 {
-		e.VMOVDQU(t.ints, offset(s.held, 32*group))
+		e.VMOVDQU(t.ints, s.waits(group))
 	}
 }
 
@@ -152,7 +156,7 @@ func (s *rowSink) scale(group int, d, m reg.VecVirtual) {
 	sum := s.sums[group].ints
 	if s.f.group == 16 {
 		sum = e.vec()
-		e.VMOVDQU(offset(s.held, 32*group), sum)
+		e.VMOVDQU(s.waits(group), sum)
 	}
 	t := e.vec()
 	if s.f.offset != 0 {
@@ -179,7 +183,7 @@ func (e *int8Gen) rowBlocks(f blockFormat) {
 	strips, y, next := e.arg("strips"), e.arg("y"), e.arg("next")
 	s := &rowSink{e: e, f: f, acc: e.vec()}
 	if f.group == 16 {
-		s.held = e.AllocLocal(32 * f.groups())
+		s.held = e.AllocLocal(8 * 32)
 	}
 	outer, loop := e.label("strip"), e.label("block")
 	e.Label(outer)
