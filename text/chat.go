@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"unicode/utf8"
+
+	"sonde/text/jinja"
 )
 
 // Segment is a part of a prompt: a control token that the template placed, or text.
@@ -75,7 +78,7 @@ func (c *TokenizerConfig) UseTemplate(name string) error {
 	return fmt.Errorf("chat template %q is not known: there are %s", clip(name), strings.Join(TemplateNames(), " and "))
 }
 
-// find returns the template to render with.
+// find returns the template to render with: one that is built in, or the file's own.
 func (c *TokenizerConfig) find() (*template, error) {
 	sum := hash(c.ChatTemplate)
 	for _, t := range templates {
@@ -86,8 +89,24 @@ func (c *TokenizerConfig) find() (*template, error) {
 	if c.ChatTemplate == "" {
 		return nil, fmt.Errorf("%w: %s has no chat_template: %s", ErrTemplate, configFile, templateHint)
 	}
-	return nil, fmt.Errorf("%w: the chat_template of %s (%d bytes, SHA-256 %s..., beginning %q) is none of %s: %s", ErrTemplate,
-		configFile, len(c.ChatTemplate), sum[:12], clip(c.ChatTemplate), strings.Join(TemplateNames(), ", "), templateHint)
+	parsed, err := jinja.Parse(c.ChatTemplate)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w (%d bytes in %s, SHA-256 %s...): %s", ErrTemplate, err, len(c.ChatTemplate), configFile, sum[:12], templateHint)
+	}
+	return &template{name: ForeignTemplate, render: func(r *rendering) { r.jinja(parsed) }}, nil
+}
+
+// ForeignTemplate is the name of a template that is not built in.
+const ForeignTemplate = "the model's own"
+
+// Template is the name of the template that conversations are rendered with: one of
+// TemplateNames, or ForeignTemplate for another, which is run in a sandbox.
+func (c *TokenizerConfig) Template() (string, error) {
+	t, err := c.find()
+	if err != nil {
+		return "", err
+	}
+	return t.name, nil
 }
 
 // RenderOptions say what a template is told beside the messages.
@@ -149,28 +168,35 @@ func (o *RenderOptions) variables() map[string]any {
 	return all
 }
 
-// EncodeSegments turns a prompt into ids: control tokens into theirs, text as
-// [Tokenizer.Encode] does.
+// EncodeSegments turns a prompt into ids: what the template wrote with its control
+// tokens, what came from messages as [Tokenizer.Encode] does.
 func (t *Tokenizer) EncodeSegments(segments []Segment) ([]int32, error) {
 	var out []int32
 	run := "" // text that may merge with what follows
 	for _, s := range segments {
-		id, ok := t.addedID[s.Text]
-		switch {
-		case !s.Control:
+		if !s.Control {
 			run += s.Text
-		case ok:
-			out = append(t.AppendEncode(out, run), id)
-			run = ""
-		case softTag(s.Text):
-			run += s.Text
-		default:
+			continue
+		}
+		if t.addedID[s.Text] == 0 && t.Token(0) != s.Text && hardToken(s.Text) {
 			return nil, fmt.Errorf("%w: it uses the control token %q, which %s does not have: %s", ErrTemplate, clip(s.Text), tokenizerFile, templateHint)
 		}
+		t.rawTrie.split(s.Text, func(part string, id int32) {
+			if id < 0 {
+				run += part
+				return
+			}
+			out = append(t.AppendEncode(out, run), id)
+			run = ""
+		})
 	}
 	return t.AppendEncode(out, run), nil
 }
 
-// softTag reports whether a control is a tag such as <think>, which some vocabularies
-// spell in text.
-func softTag(s string) bool { return s == dsml || !strings.ContainsAny(s, "|｜") }
+// hardToken reports whether a control is one token by its spelling, <|like this|>. Tags
+// such as <think> some vocabularies spell in text.
+func hardToken(s string) bool {
+	_, bar := utf8.DecodeRuneInString(strings.TrimPrefix(s, "<"))
+	return strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">") && strings.ContainsAny(s[1:1+bar], "|｜") &&
+		strings.Count(s, "<") == 1 && !strings.ContainsAny(s, " \n")
+}

@@ -22,9 +22,10 @@ const (
 	defaultSteps  = 2_000_000
 	defaultOutput = 16 << 20
 
-	maxSource  = 1 << 20 // bytes of a template
-	maxNesting = 100     // of blocks and expressions in the source, of macros in use
-	maxRange   = 100_000
+	maxSource    = 1 << 20 // bytes of a template
+	maxNesting   = 100     // of blocks and expressions in the source, of macros in use
+	maxRange     = 100_000
+	maxOperators = 20_000
 )
 
 // Error is what is wrong with a template, or what it found wrong with its values.

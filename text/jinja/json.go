@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 )
 
 // maxJSONDepth bounds nesting in what users send; deeper than any schema.
@@ -97,7 +99,7 @@ func parseObject(d *json.Decoder, depth int) (any, error) {
 
 // DumpValue is Dumps of a value that ParseJSON read.
 func DumpValue(v any, indent int) string {
-	w := pythonWriter{indent: indent}
+	w := pythonWriter{indent: indent, comma: ", ", colon: ": "}
 	w.value(v, 0)
 	return w.String()
 }
@@ -111,7 +113,9 @@ func Quote(s string) string {
 
 type pythonWriter struct {
 	strings.Builder
-	indent int
+	indent       int
+	comma, colon string // on one line
+	sort, ascii  bool
 }
 
 func (w *pythonWriter) value(v any, depth int) {
@@ -127,10 +131,14 @@ func (w *pythonWriter) value(v any, depth int) {
 	case []any:
 		w.list('[', ']', len(v), depth, func(i int) { w.value(v[i], depth+1) })
 	case *Object:
-		w.list('{', '}', len(v.Keys), depth, func(i int) {
-			w.quote(v.Keys[i])
-			w.WriteString(": ")
-			w.value(v.Values[v.Keys[i]], depth+1)
+		keys := v.Keys
+		if w.sort {
+			keys = slices.Sorted(slices.Values(keys))
+		}
+		w.list('{', '}', len(keys), depth, func(i int) {
+			w.quote(keys[i])
+			w.WriteString(w.colon)
+			w.value(v.Values[keys[i]], depth+1)
 		})
 	}
 }
@@ -141,11 +149,11 @@ func (w *pythonWriter) list(open, end byte, n, depth int, each func(i int)) {
 		switch {
 		case w.indent > 0:
 			if i > 0 {
-				w.WriteByte(',')
+				w.WriteString(strings.TrimRight(w.comma, " "))
 			}
 			w.line(depth + 1)
 		case i > 0:
-			w.WriteString(", ")
+			w.WriteString(w.comma)
 		}
 		each(i)
 	}
@@ -180,6 +188,11 @@ func (w *pythonWriter) quote(s string) {
 		case r == '\f':
 			w.WriteString(`\f`)
 		case r < 0x20:
+			fmt.Fprintf(w, `\u%04x`, r)
+		case w.ascii && r > 0xffff:
+			hi, lo := utf16.EncodeRune(r)
+			fmt.Fprintf(w, `\u%04x\u%04x`, hi, lo)
+		case w.ascii && r > 0x7e:
 			fmt.Fprintf(w, `\u%04x`, r)
 		default:
 			w.WriteRune(r)
