@@ -57,7 +57,7 @@ func (m *Model) MeasureGeneration(ctx context.Context, prompt, tokens int) (Gene
 	defer leave()
 	ids := make([]int32, prompt)
 	for i := range ids {
-		ids[i] = int32(i * 7919 % m.cfg.VocabSize)
+		ids[i] = int32(i * 7919 % m.cfg.Vocab())
 	}
 	if _, err := m.eng.Generate(ctx, ids[:min(prompt, 16)], engine.Params{IgnoreEOS: true, MaxTokens: 2}, nil); err != nil {
 		return s, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"sonde/checkpoint"
 	"sonde/engine"
 )
 
@@ -57,7 +58,7 @@ func (m *Model) Perplexity(ctx context.Context, text string, o PerplexityOptions
 		}
 		begin = []int32{m.tok.BOS()}
 	}
-	windows, err := cut(begin, m.tok.Encode(text), m.cfg.MaxPositionEmbedding, o)
+	windows, err := cut(begin, m.tok.Encode(text), m.cfg.Context(), o)
 	if err != nil {
 		return Perplexity{}, err
 	}
@@ -123,9 +124,11 @@ func (m *Model) measure(ctx context.Context, windows []window, progress func(int
 	for _, w := range windows {
 		var logp []float32
 		err := m.eng.Use(ctx, func() error {
-			ar.Reset()
-			logp = m.net.LogProbs(ar, 1, w.tokens, w.targets)
-			return nil
+			return checkpoint.Guard(func() error {
+				ar.Reset()
+				logp = m.bare.LogProbs(ar, 1, w.tokens, w.targets)
+				return nil
+			})
 		})
 		if err != nil {
 			return p, err

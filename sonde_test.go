@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"sonde/checkpoint"
 	"sonde/compute"
 	"sonde/engine"
 	"sonde/internal/tiny"
@@ -275,7 +276,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	tests := []struct{ name, path, says string }{
 		{"missing", filepath.Join(t.TempDir(), "nowhere"), "does not exist"},
-		{"a file", file, "is a file"},
+		{"a file", file, "neither a folder nor"},
 		{"empty", t.TempDir(), "config.json"},
 		{"no tokenizer", broken("tokenizer.json", gone), "tokenizer.json"},
 		{"no weights", broken("model.safetensors", gone), "model.safetensors"},
@@ -314,14 +315,49 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// Weights of the folder keep their precision.
-func TestWeightType(t *testing.T) {
+// Weights run in the folder's own format and memory.
+func TestWeightsStayInTheFile(t *testing.T) {
 	m := openTiny(t, Options{})
-	if dt := m.Network().Embed.DType(); dt != compute.F32 {
-		t.Errorf("F32 weights became %v", dt)
+	var _ *deepseek.Config = m.Config().(*deepseek.Config)
+	for _, p := range m.Network().Params() {
+		if dt := p.T.DType(); dt != compute.F32 {
+			t.Errorf("%s: F32 weights became %v", p.Name, dt)
+		}
 	}
-	var _ *deepseek.Config = m.Config()
+	if copied := m.ar.Bytes(); copied > 32<<20 {
+		t.Errorf("%d bytes of weights were copied", copied)
+	}
 	if m.Decode([]int32{3 + 'a'}) == "" || m.Name() == "" || m.Warnings() != nil {
 		t.Errorf("name %q, warnings %v", m.Name(), m.Warnings())
+	}
+}
+
+// TestT3FileCutShortWhileGenerating cuts the model's file short under a running model:
+// the text ends with an error that names the file, and so does the next.
+func TestT3FileCutShortWhileGenerating(t *testing.T) {
+	dir := tiny.Folder(t)
+	m, err := Open(dir, Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	file := filepath.Join(dir, "model.safetensors")
+	n := 0
+	for _, err = range m.Generate(t.Context(), "abc", GenerateOptions{MaxTokens: 100, Temperature: 0.8}) {
+		if n++; n == 3 {
+			if err := os.Truncate(file, 4096); err != nil {
+				t.Skipf("this system keeps a mapped file whole: %v", err)
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	for range 2 {
+		var format *checkpoint.FormatError
+		if !errors.As(err, &format) || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "cut short") {
+			t.Fatalf("after %d pieces: %v", n, err)
+		}
+		_, err = m.Perplexity(t.Context(), "abcdefgh", PerplexityOptions{})
 	}
 }

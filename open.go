@@ -1,0 +1,206 @@
+package sonde
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sonde/checkpoint"
+	"sonde/compute"
+	"sonde/compute/cpu"
+	"sonde/engine"
+	"sonde/model/auto"
+	"sonde/model/deepseek"
+	"sonde/text"
+)
+
+// The values of Options.Activations.
+const (
+	// ActivationsInt8 rounds the rows that meet block-quantised weights to 8 bits.
+	ActivationsInt8 = "int8"
+	// ActivationsF32 leaves them as they are: slower, and exact.
+	ActivationsF32 = "f32"
+)
+
+// Open opens the model at path: a folder in Hugging Face's layout, as a training run
+// leaves it too, a .safetensors file beside its config.json, or a .gguf file. Weights
+// are not read but mapped, and run in the format that they have there. The files must
+// stay as they are until Close; one that is cut short is an error of what runs then.
+func Open(path string, o Options) (*Model, error) {
+	if err := looksLikeModel(path); err != nil {
+		return nil, err
+	}
+	m := &Model{name: nameOf(path)}
+	if err := m.open(path, o); err != nil {
+		m.free()
+		return nil, err
+	}
+	m.eng = engine.NewLimited(m.net, m.tok, o.Limits)
+	return m, nil
+}
+
+func (m *Model) open(path string, o Options) (err error) {
+	act, err := activations(o.Activations)
+	if err != nil {
+		return err
+	}
+	if m.src, err = checkpoint.Open(path); err != nil {
+		return err
+	}
+	if err := m.read(o.ChatTemplate); err != nil {
+		return err
+	}
+	if m.be, err = cpu.New(cpu.Options{Threads: o.Threads}); err != nil {
+		return err
+	}
+	return m.load(act)
+}
+
+func activations(name string) (compute.Activations, error) {
+	switch name {
+	case "", ActivationsInt8:
+		return compute.ActInt8, nil
+	case ActivationsF32:
+		return compute.ActF32, nil
+	}
+	return 0, fmt.Errorf("activations %q are not known: choose %s or %s", name, ActivationsInt8, ActivationsF32)
+}
+
+// looksLikeModel gives the commonest mistake an answer of its own.
+func looksLikeModel(path string) error {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s does not exist; name the folder of a training run or of a Hugging Face model, or a .gguf file, or make one: \"sonde train --help\"", ErrNoModel, path)
+	}
+	return err
+}
+
+// nameOf is the folder's own name, or the file's without its ending, whatever way the
+// path is written.
+func nameOf(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	name := filepath.Base(path)
+	if strings.EqualFold(filepath.Ext(name), ".gguf") {
+		name = name[:len(name)-len(".gguf")]
+	}
+	return name
+}
+
+// read parses everything but the weights.
+func (m *Model) read(template string) (err error) {
+	s := m.src
+	if m.cfg, m.warnings, err = auto.ParseConfig(s.Config); err != nil {
+		return fmt.Errorf("%s: %w", s.Path, err)
+	}
+	if err := m.readTokenizer(); err != nil {
+		return err
+	}
+	if s.ChatTemplate != nil {
+		m.tokCfg.ChatTemplate = string(s.ChatTemplate)
+	}
+	if template != "" {
+		if err := m.tokCfg.UseTemplate(template); err != nil {
+			return fmt.Errorf("%s: %w", s.Path, err)
+		}
+	}
+	if m.tok.VocabSize() > m.cfg.Vocab() {
+		return fmt.Errorf("%s: the tokenizer has %d tokens, but config.json says vocab_size %d; they belong to different models: fetch both from one place",
+			s.Path, m.tok.VocabSize(), m.cfg.Vocab())
+	}
+	return nil
+}
+
+// readTokenizer reads the tokenizer of a GGUF file, or tokenizer.json and
+// tokenizer_config.json; without the latter the model is taken for a base model whose
+// texts begin as the tokenizer says. A chat template in a file of its own, as newer
+// versions of transformers write it, counts first.
+func (m *Model) readTokenizer() (err error) {
+	s := m.src
+	if s.GGUF != nil {
+		m.tok, m.tokCfg, err = text.FromGGUF(s.Path, s.GGUF.Values)
+		return err
+	}
+	if s.Tokenizer == nil {
+		return fmt.Errorf("%w: %s has no tokenizer.json; fetch it from where the model came from", ErrNoModel, s.Path)
+	}
+	if m.tok, err = text.LoadTokenizer(s.Tokenizer); err != nil {
+		return fmt.Errorf("%s: %w", s.Path, err)
+	}
+	if s.TokenizerConfig == nil {
+		m.tokCfg = text.NewTokenizerConfig(m.tok, m.cfg.Context())
+	} else if m.tokCfg, err = text.ParseTokenizerConfig(s.TokenizerConfig); err != nil {
+		return fmt.Errorf("%s: %w", s.Path, err)
+	} else if err := m.tok.UseConfig(m.tokCfg); err != nil {
+		return fmt.Errorf("%s: %w", s.Path, err)
+	}
+	return nil
+}
+
+// load builds the model over addresses and binds the weights to their places.
+func (m *Model) load(act compute.Activations) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *compute.OutOfMemory:
+			err = fmt.Errorf("%s: %w", m.src.Path, r)
+		default:
+			panic(r)
+		}
+	}()
+	m.withoutMTP()
+	m.places = compute.NewArena("the addresses of the model's weights", compute.AddressSpace{})
+	m.ar = m.be.NewArena("the weights that are copied from files")
+	net := auto.New(m.cfg, m.be, m.places, compute.F32)
+	m.net, m.bare = checkpoint.Guarded(net), net.(scorer) // every architecture is one
+	return m.src.Bind(net.Slots(), m.be, m.ar, checkpoint.BindOptions{Activations: act, FetchAhead: m.fitsMemory()})
+}
+
+// fitsMemory reports whether the machine can hold all weights, so that it is worth
+// reading them before they are asked for.
+func (m *Model) fitsMemory() bool {
+	var bytes int64
+	for _, x := range m.src.Tensors() {
+		bytes += x.Bytes
+	}
+	return bytes < checkpoint.MachineMemory()/2
+}
+
+// withoutMTP takes the modules of multi-token prediction for absent where the files
+// have no weights of them: transformers leaves them out when it saves, and the config
+// names them still. Generation does without.
+func (m *Model) withoutMTP() {
+	cfg, ok := m.cfg.(*deepseek.Config)
+	if !ok || cfg.NumNextnPredict == 0 {
+		return
+	}
+	first := fmt.Sprintf("model.layers.%d.", cfg.NumHiddenLayers)
+	if slices.ContainsFunc(m.src.Tensors(), func(t checkpoint.Info) bool { return strings.HasPrefix(t.Name, first) }) {
+		return
+	}
+	m.warnings = append(m.warnings, fmt.Sprintf("config.json: num_nextn_predict_layers is %d, but there are no weights of such layers; the model is read without them", cfg.NumNextnPredict))
+	cfg.NumNextnPredict = 0
+}
+
+// free gives back what was taken.
+func (m *Model) free() {
+	if m.net != nil {
+		m.net.Close()
+	}
+	for _, ar := range []*compute.Arena{m.ar, m.places} {
+		if ar != nil {
+			ar.Free()
+		}
+	}
+	if m.be != nil {
+		m.be.Close()
+	}
+	if m.src != nil {
+		m.src.Close()
+	}
+}
