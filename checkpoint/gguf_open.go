@@ -30,6 +30,11 @@ func openGGUF(s *Source, path string) error {
 	if err != nil {
 		return err
 	}
+	return s.takeGGUF(parts)
+}
+
+// takeGGUF makes s the model of these parts.
+func (s *Source) takeGGUF(parts []openPart) error {
 	s.GGUF = &parts[0].head.GGUF
 	var all []Info
 	for _, p := range parts {
