@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,7 +140,7 @@ func (j *job) check(present ...string) error {
 	if err := makeDir(dir); err != nil {
 		return err
 	}
-	free, err := freeBytes(dir)
+	free, err := FreeBytes(dir)
 	if err != nil {
 		return fmt.Errorf("asking for the free space at %s: %w", dir, err)
 	}
@@ -181,6 +182,9 @@ func (s *Source) hf(dt DType) (HF, error) {
 		return hf, err
 	}
 	tok, cfg, err := text.FromGGUF(s.Path, s.GGUF.Values)
+	if errors.Is(err, text.ErrNoVocabulary) {
+		return hf, nil
+	}
 	if err != nil {
 		return hf, err
 	}
@@ -214,22 +218,29 @@ func (s *Source) hfConfig(dt DType) ([]byte, error) {
 // namedScaling turns frequency factors of a GGUF file into the scaling of Llama 3.1
 // that they come from, the only one that transformers has a name for.
 func namedScaling(c map[string]json.RawMessage) error {
-	var scaling struct {
-		Type    string    `json:"rope_type"`
-		Factors []float64 `json:"factors"`
+	var given struct {
+		Theta   float64 `json:"rope_theta"`
+		Scaling scaling `json:"rope_scaling"`
 	}
-	if json.Unmarshal(c["rope_scaling"], &scaling); scaling.Type != "factors" {
-		return nil
-	}
-	theta := 10000.0
-	json.Unmarshal(c["rope_theta"], &theta)
-	factor := slices.Max(scaling.Factors)
-	for i, f := range llama3Factors(len(scaling.Factors), theta, factor) {
-		if d := f/scaling.Factors[i] - 1; d > 1e-4 || d < -1e-4 {
-			return errors.New("its frequency factors are not those of Llama 3.1, and safetensors' configs have no others")
+	for key, to := range map[string]any{"rope_theta": &given.Theta, "rope_scaling": &given.Scaling} {
+		if raw := c[key]; raw != nil {
+			if err := json.Unmarshal(raw, to); err != nil {
+				return err
+			}
 		}
 	}
-	c["rope_scaling"] = json.RawMessage(fmt.Sprintf(
-		`{"rope_type": "llama3", "factor": %g, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": %d}`, factor, llama3Context))
-	return nil
+	want := given.Scaling.FactorList
+	if given.Scaling.RopeType != "factors" || len(want) == 0 {
+		return nil
+	}
+	try := hfConfig{HeadDim: 2 * len(want), Theta: given.Theta, Scaling: &scaling{RopeType: "llama3", Factor: slices.Max(want), Low: 1, High: 4}}
+	for try.Scaling.Original = 1 << 20; try.Scaling.Original > 1; try.Scaling.Original /= 2 {
+		if slices.EqualFunc(try.factors(), want, func(x, y float64) bool { return math.Abs(x/y-1) < 1e-5 }) {
+			c["rope_scaling"] = json.RawMessage(fmt.Sprintf(
+				`{"rope_type": "llama3", "factor": %g, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": %d}`,
+				try.Scaling.Factor, try.Scaling.Original))
+			return nil
+		}
+	}
+	return errors.New("its frequency factors are not those of Llama 3.1, and safetensors' configs have no others")
 }

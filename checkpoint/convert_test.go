@@ -48,8 +48,8 @@ func worst(t *testing.T, a, b map[string][]float32) (name string, d float64) {
 	return name, d
 }
 
-// TestGoldenConvert converts every golden model to safetensors of each format and
-// compares the numbers with the original's.
+// TestGoldenConvert converts every golden model to safetensors and to GGUF of each
+// format, and the GGUF file back, and compares the numbers with the original's.
 func TestGoldenConvert(t *testing.T) {
 	for _, c := range golden.Cases(t, "model") {
 		t.Run(c.Name, func(t *testing.T) {
@@ -71,6 +71,18 @@ func TestGoldenConvert(t *testing.T) {
 					t.Errorf("%s differs by %g", name, d)
 				}
 				back.Close()
+				if o.dtype.IsFP8() {
+					continue
+				}
+				file := filepath.Join(t.TempDir(), "out.gguf")
+				must(t, s.Convert(context.Background(), file, ConvertOptions{DType: o.dtype}))
+				back = open(t, file)
+				name, d = worst(t, want, numbers(t, back))
+				must(t, back.Convert(context.Background(), dst, ConvertOptions{DType: F32, Overwrite: true}))
+				again, e := worst(t, numbers(t, back), numbers(t, open(t, dst)))
+				if d > o.most || e != 0 {
+					t.Errorf("in GGUF %s: %s differs by %g, and back again %s by %g", o.dtype, name, d, again, e)
+				}
 			}
 		})
 	}

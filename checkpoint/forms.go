@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -177,27 +176,4 @@ func leadingNumber(s string) (n int, rest string) {
 		n = n*10 + int(rest[0]-'0')
 	}
 	return n, rest
-}
-
-// llama3Context is the context that Llama 3 was first trained with.
-const llama3Context = 8192
-
-// llama3Factors are the factors by which Llama 3.1 divides its frequencies: 1 for
-// wavelengths below a quarter of the first context, factor beyond it, in between
-// smoothly.
-func llama3Factors(n int, theta, factor float64) []float64 {
-	out := make([]float64, n)
-	for i := range out {
-		wave := 2 * math.Pi * math.Pow(theta, float64(i)/float64(n))
-		smooth := (llama3Context/wave - 1) / 3
-		switch {
-		case smooth <= 0:
-			out[i] = factor
-		case smooth >= 1:
-			out[i] = 1
-		default:
-			out[i] = 1 / ((1-smooth)/factor + smooth)
-		}
-	}
-	return out
 }
