@@ -49,12 +49,13 @@ type gemmKernels struct {
 // widenKernels turn stretches of a row into float32; what has none goes through
 // compute.Tensor.Widen.
 type widenKernels struct {
-	// widenF16 and widenE4M3 take n elements, a multiple of 8. E4M3's are multiplied by
-	// factor; where widenE4M3's result is not 0 they hold a NaN, which is not one in dst.
-	widenF16  func(n int, src *byte, dst *float32)
-	widenE4M3 func(n int, src *byte, dst *float32, factor float32) (nan int)
-	// widenBlocks has, by their types, what takes whole blocks, at least one.
-	widenBlocks [40]func(blocks int, src *byte, dst *float32)
+	// widenF16 and widenE4M3 take rows of n elements, a multiple of 8, ld and ldd bytes
+	// apart. E4M3's are multiplied by factor/256; where the result is not 0 they hold a
+	// NaN, which is not one in dst.
+	widenF16  func(rows, n int, src *byte, ld int, dst *float32, ldd int)
+	widenE4M3 func(rows, n int, src *byte, ld int, dst *float32, ldd int, factor float32) (nan int)
+	// widenBlocks has, by their types, what takes rows of whole blocks, at least one.
+	widenBlocks [40]func(rows, blocks int, src *byte, ld int, dst *float32, ldd int)
 }
 
 // floatAt is the float32 at p+bytes.

@@ -329,9 +329,8 @@ func (v *vocab) inputGrads(w *worker, c, r, parts int) {
 	for block := range v.blocks {
 		g := at(v.logits, block*vocabBlock*v.ld+from)
 		if wide != nil {
-			for i := range v.entries(block) {
-				k.widenRow(slice(at(wide, i*stripLd), end-first), &v.a.W, block*vocabBlock+i, first)
-			}
+			e := block * vocabBlock
+			k.widenPart(wide, 4*stripLd, &v.a.W, span{e, e + v.entries(block)}, span{first, end})
 		}
 		for col := first; col < end; col += 16 {
 			cols := min(16, v.d-col)

@@ -20,51 +20,75 @@ func isWidened(t compute.Tensor) bool {
 // widenRow reads len(dst) elements of row r of w from column col on as float32; col and
 // len(dst) are whole blocks of block formats.
 func (t *gemmKernels) widenRow(dst []float32, w *compute.Tensor, r, col int) {
-	if len(dst) == 0 {
+	t.widenPart(unsafe.SliceData(dst), 0, w, span{r, r + 1}, span{col, col + len(dst)})
+}
+
+// widenPart reads a part of w as float32 rows, ldd bytes apart; cols are whole blocks of
+// block formats.
+func (t *gemmKernels) widenPart(dst *float32, ldd int, w *compute.Tensor, rows, cols span) {
+	n := cols.len()
+	if n == 0 || rows.len() == 0 {
 		return
 	}
 	done := 0
 	switch d := w.DType(); d {
 	case compute.F16:
-		if t.widenF16 != nil && len(dst) >= 8 {
-			done = len(dst) &^ 7
-			t.widenF16(done, unsafe.SliceData(w.Bytes(r, col, done)), &dst[0])
+		if t.widenF16 != nil && n >= 8 {
+			done = n &^ 7
+			t.widenF16(rows.len(), done, unsafe.SliceData(w.Bytes(rows.from, cols.from, done)), strideBytes(*w), dst, ldd)
 		}
 	case compute.E4M3:
 		if t.widenE4M3 != nil {
-			t.widenFP8(dst, w, r, col)
+			t.widenFP8(dst, ldd, w, rows, cols)
 			return
 		}
 	default:
 		b, _ := d.Block()
 		if f := t.widenBlocks[b]; f != nil {
-			f(len(dst)/b.Elements(), unsafe.SliceData(w.Bytes(r, col, len(dst))), &dst[0])
+			f(rows.len(), n/b.Elements(), unsafe.SliceData(w.Bytes(rows.from, cols.from, n)), strideBytes(*w), dst, ldd)
 			return
 		}
 	}
-	if done < len(dst) {
-		w.Widen(dst[done:], r, col+done)
+	if done == n {
+		return
+	}
+	for r := rows.from; r < rows.to; r++ {
+		w.Widen(slice(floatAt(dst, (r-rows.from)*ldd+4*done), n-done), r, cols.from+done)
 	}
 }
 
-// widenFP8 is widenRow for E4M3, a block of one factor at a time.
-func (t *gemmKernels) widenFP8(dst []float32, w *compute.Tensor, r, col int) {
+// widenFP8 is widenPart for E4M3, as much as shares a factor at a time.
+func (t *gemmKernels) widenFP8(dst *float32, ldd int, w *compute.Tensor, rows, cols span) {
 	s, row0, col0 := w.Scales()
 	if s == nil {
 		s = &noScales
 	}
-	factors := s.T.RowF32((row0 + r) / s.BlockRows)
-	for len(dst) > 0 {
-		block := (col0 + col) / s.BlockCols
-		part := dst[:min(len(dst), (block+1)*s.BlockCols-col0-col)]
-		whole := len(part) &^ 7
-		if whole > 0 && t.widenE4M3(whole, unsafe.SliceData(w.Bytes(r, col, whole)), &part[0], factors[block]) != 0 {
-			whole = 0
+	ld := strideBytes(*w)
+	for rows.from < rows.to {
+		block := (row0 + rows.from) / s.BlockRows
+		m := min(rows.len(), (block+1)*s.BlockRows-row0-rows.from)
+		factors := s.T.RowF32(block)
+		to := dst
+		for c := cols; c.from < c.to; {
+			block := (col0 + c.from) / s.BlockCols
+			n := min(c.len(), (block+1)*s.BlockCols-col0-c.from)
+			f, whole := 256*factors[block], n&^7
+			if whole > 0 && (!finite(f) || t.widenE4M3(m, whole, unsafe.SliceData(w.Bytes(rows.from, c.from, whole)), ld, to, ldd, f) != 0) {
+				whole = 0
+			}
+			for i := 0; i < m && whole < n; i++ {
+				w.Widen(slice(floatAt(to, i*ldd+4*whole), n-whole), rows.from+i, c.from+whole)
+			}
+			c.from += n
+			to = floatAt(to, 4*n)
 		}
-		w.Widen(part[whole:], r, col+whole)
-		dst, col = dst[len(part):], col+len(part)
+		rows.from += m
+		dst = floatAt(dst, m*ldd)
 	}
 }
+
+// finite tells that f is neither infinite nor a NaN.
+func finite(f float32) bool { return f-f == 0 }
 
 // noScales stands for factors of 1.
 var noScales = compute.Scales{T: compute.Wrap([]float32{1}, 1, 1), BlockRows: math.MaxInt, BlockCols: math.MaxInt}
@@ -147,9 +171,7 @@ func (t *gemmKernels) strip(o *operand, p0, k, j int) operand {
 		}
 		h.steps, h.cols.from = steps, j/unit*unit
 		h.cols.to = min(h.cols.from+stripCols, o.w.NumCols())
-		for i := range k {
-			t.widenRow(unsafe.Slice(floatAt(h.p, 4*i*stripLd), h.cols.len()), &o.w, p0+i, h.cols.from)
-		}
+		t.widenPart(h.p, 4*stripLd, &o.w, h.steps, h.cols)
 	}
 	return operand{p: unsafe.Pointer(h.p), ld: 4 * stripLd}
 }
@@ -162,9 +184,7 @@ func (t *gemmKernels) packWidened(dst *float32, o *operand, p0, k, j0, cols int)
 
 // widenRows holds steps [p0, p0+k) of rows [j0, j0+n) of a transposed matrix.
 func (t *gemmKernels) widenRows(o *operand, p0, k, j0, n int) operand {
-	for j := range n {
-		t.widenRow(unsafe.Slice(floatAt(o.held.p, 4*j*stripLd), k), &o.w, j0+j, p0)
-	}
+	t.widenPart(o.held.p, 4*stripLd, &o.w, span{j0, j0 + n}, span{p0, p0 + k})
 	return operand{p: unsafe.Pointer(o.held.p), ld: 4 * stripLd, transposed: true}
 }
 

@@ -2,42 +2,42 @@
 
 package cpu
 
-// widenF16AVX2 widens n halves, a multiple of 8.
+// widenF16AVX2 widens rows of n halves, a multiple of 8; ld and ldd are the bytes between rows.
 //
 //go:noescape
-func widenF16AVX2(n int, src *byte, dst *float32)
+func widenF16AVX2(rows int, n int, src *byte, ld int, dst *float32, ldd int)
 
-// widenE4M3AVX2 widens n codes, a multiple of 8, times factor. Where the result is not 0, a NaN is among them and stands for 480 there.
+// widenE4M3AVX2 widens rows of n codes, a multiple of 8, over 256, times factor. Where the result is not 0, a NaN is among them and stands for 480 there. ld and ldd are the bytes between rows.
 //
 //go:noescape
-func widenE4M3AVX2(n int, src *byte, dst *float32, factor float32) (nan int)
+func widenE4M3AVX2(rows int, n int, src *byte, ld int, dst *float32, ldd int, factor float32) (nan int)
 
-// widenQ80AVX2 widens whole blocks, at least one, with the roundings of num.BlockType.Decode.
+// widenQ80AVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
 //
 //go:noescape
-func widenQ80AVX2(blocks int, src *byte, dst *float32)
+func widenQ80AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
 
-// widenQ40AVX2 widens whole blocks, at least one, with the roundings of num.BlockType.Decode.
+// widenQ40AVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
 //
 //go:noescape
-func widenQ40AVX2(blocks int, src *byte, dst *float32)
+func widenQ40AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
 
-// widenQ41AVX2 widens whole blocks, at least one, with the roundings of num.BlockType.Decode.
+// widenQ41AVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
 //
 //go:noescape
-func widenQ41AVX2(blocks int, src *byte, dst *float32)
+func widenQ41AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
 
-// widenQ4KAVX2 widens whole blocks, at least one, with the roundings of num.BlockType.Decode.
+// widenQ4KAVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
 //
 //go:noescape
-func widenQ4KAVX2(blocks int, src *byte, dst *float32)
+func widenQ4KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
 
-// widenQ5KAVX2 widens whole blocks, at least one, with the roundings of num.BlockType.Decode.
+// widenQ5KAVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
 //
 //go:noescape
-func widenQ5KAVX2(blocks int, src *byte, dst *float32)
+func widenQ5KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
 
-// widenQ6KAVX2 widens whole blocks, at least one, with the roundings of num.BlockType.Decode.
+// widenQ6KAVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
 //
 //go:noescape
-func widenQ6KAVX2(blocks int, src *byte, dst *float32)
+func widenQ6KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)

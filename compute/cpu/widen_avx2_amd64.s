@@ -2,294 +2,347 @@
 
 #include "textflag.h"
 
-// func widenF16AVX2(n int, src *byte, dst *float32)
+// func widenF16AVX2(rows int, n int, src *byte, ld int, dst *float32, ldd int)
 // Requires: AVX, F16C
-TEXT ·widenF16AVX2(SB), NOSPLIT, $0-24
-	MOVQ n+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ dst+16(FP), DX
+TEXT ·widenF16AVX2(SB), NOSPLIT, $0-48
+	MOVQ src+16(FP), AX
+	MOVQ dst+32(FP), CX
+	MOVQ rows+0(FP), DX
 
-loop1:
-	CMPQ      AX, $0x00000020
-	JLT       done2
-	VCVTPH2PS (CX), Y0
-	VMOVUPS   Y0, (DX)
-	VCVTPH2PS 16(CX), Y0
-	VMOVUPS   Y0, 32(DX)
-	VCVTPH2PS 32(CX), Y0
-	VMOVUPS   Y0, 64(DX)
-	VCVTPH2PS 48(CX), Y0
-	VMOVUPS   Y0, 96(DX)
-	ADDQ      $0x00000040, CX
-	ADDQ      $0x00000080, DX
-	SUBQ      $0x00000020, AX
-	JMP       loop1
+row1:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ n+8(FP), DI
 
-done2:
-loop3:
-	CMPQ      AX, $0x00000008
-	JLT       done4
-	VCVTPH2PS (CX), Y0
-	VMOVUPS   Y0, (DX)
-	ADDQ      $0x00000010, CX
-	ADDQ      $0x00000020, DX
-	SUBQ      $0x00000008, AX
-	JMP       loop3
+loop2:
+	CMPQ      DI, $0x00000020
+	JLT       done3
+	VCVTPH2PS (BX), Y0
+	VMOVUPS   Y0, (SI)
+	VCVTPH2PS 16(BX), Y0
+	VMOVUPS   Y0, 32(SI)
+	VCVTPH2PS 32(BX), Y0
+	VMOVUPS   Y0, 64(SI)
+	VCVTPH2PS 48(BX), Y0
+	VMOVUPS   Y0, 96(SI)
+	ADDQ      $0x00000040, BX
+	ADDQ      $0x00000080, SI
+	SUBQ      $0x00000020, DI
+	JMP       loop2
 
-done4:
+done3:
+loop4:
+	CMPQ      DI, $0x00000008
+	JLT       done5
+	VCVTPH2PS (BX), Y0
+	VMOVUPS   Y0, (SI)
+	ADDQ      $0x00000010, BX
+	ADDQ      $0x00000020, SI
+	SUBQ      $0x00000008, DI
+	JMP       loop4
+
+done5:
+	MOVQ ld+24(FP), BX
+	ADDQ BX, AX
+	MOVQ ldd+40(FP), BX
+	ADDQ BX, CX
+	DECQ DX
+	JNZ  row1
 	VZEROUPPER
 	RET
 
-// func widenE4M3AVX2(n int, src *byte, dst *float32, factor float32) (nan int)
-// Requires: AVX, AVX2, SSE
-TEXT ·widenE4M3AVX2(SB), NOSPLIT, $0-40
-	MOVQ         n+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVSS        factor+24(FP), X0
+// func widenE4M3AVX2(rows int, n int, src *byte, ld int, dst *float32, ldd int, factor float32) (nan int)
+// Requires: AVX, AVX2, F16C, SSE
+TEXT ·widenE4M3AVX2(SB), NOSPLIT, $0-64
+	MOVSS        factor+48(FP), X0
 	VBROADCASTSS X0, Y0
-	MOVL         $0x87f00000, BX
-	VMOVD        BX, X1
+	MOVL         $0xbf80bf80, AX
+	VMOVD        AX, X1
 	VPBROADCASTD X1, Y1
-	MOVL         $0x7b800000, BX
-	VMOVD        BX, X2
+	MOVL         $0x7f7f7f7f, AX
+	VMOVD        AX, X2
 	VPBROADCASTD X2, Y2
-	MOVL         $0x7f7f7f7f, BX
-	VMOVD        BX, X3
-	VPBROADCASTD X3, Y3
-	VXORPS       Y4, Y4, Y4
+	VXORPS       Y3, Y3, Y3
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
 
-loop5:
-	CMPQ      AX, $0x00000020
-	JLT       done6
-	VMOVDQU   (CX), Y5
-	VPAND     Y3, Y5, Y5
-	VPCMPEQB  Y3, Y5, Y5
-	VPOR      Y5, Y4, Y4
-	VPMOVSXBD (CX), Y5
-	VPSLLD    $0x14, Y5, Y5
-	VPAND     Y1, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VMULPS    Y0, Y5, Y5
-	VMOVUPS   Y5, (DX)
-	VPMOVSXBD 8(CX), Y5
-	VPSLLD    $0x14, Y5, Y5
-	VPAND     Y1, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VMULPS    Y0, Y5, Y5
-	VMOVUPS   Y5, 32(DX)
-	VPMOVSXBD 16(CX), Y5
-	VPSLLD    $0x14, Y5, Y5
-	VPAND     Y1, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VMULPS    Y0, Y5, Y5
-	VMOVUPS   Y5, 64(DX)
-	VPMOVSXBD 24(CX), Y5
-	VPSLLD    $0x14, Y5, Y5
-	VPAND     Y1, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VMULPS    Y0, Y5, Y5
-	VMOVUPS   Y5, 96(DX)
-	ADDQ      $0x00000020, CX
-	ADDQ      $0x00000080, DX
-	SUBQ      $0x00000020, AX
-	JMP       loop5
+row6:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ n+8(FP), DI
 
-done6:
 loop7:
-	CMPQ      AX, $0x00000008
-	JLT       done8
-	VMOVQ     (CX), X6
-	VPAND     Y3, Y6, Y6
-	VPCMPEQB  Y3, Y6, Y6
-	VPOR      Y6, Y4, Y4
-	VPMOVSXBD (CX), Y5
-	VPSLLD    $0x14, Y5, Y5
-	VPAND     Y1, Y5, Y5
-	VMULPS    Y2, Y5, Y5
-	VMULPS    Y0, Y5, Y5
-	VMOVUPS   Y5, (DX)
-	ADDQ      $0x00000008, CX
-	ADDQ      $0x00000020, DX
-	SUBQ      $0x00000008, AX
-	JMP       loop7
+	CMPQ         DI, $0x00000020
+	JLT          done8
+	VMOVDQU      (BX), Y4
+	VPAND        Y2, Y4, Y4
+	VPCMPEQB     Y2, Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPMOVSXBW    (BX), Y4
+	VPSLLW       $0x07, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VCVTPH2PS    X4, Y7
+	VMULPS       Y0, Y7, Y7
+	VMOVUPS      Y7, (SI)
+	VEXTRACTI128 $0x01, Y4, X4
+	VCVTPH2PS    X4, Y7
+	VMULPS       Y0, Y7, Y7
+	VMOVUPS      Y7, 32(SI)
+	VPMOVSXBW    16(BX), Y4
+	VPSLLW       $0x07, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VCVTPH2PS    X4, Y7
+	VMULPS       Y0, Y7, Y7
+	VMOVUPS      Y7, 64(SI)
+	VEXTRACTI128 $0x01, Y4, X4
+	VCVTPH2PS    X4, Y7
+	VMULPS       Y0, Y7, Y7
+	VMOVUPS      Y7, 96(SI)
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000080, SI
+	SUBQ         $0x00000020, DI
+	JMP          loop7
 
 done8:
-	VPMOVMSKB Y4, AX
-	MOVQ      AX, nan+32(FP)
+loop9:
+	CMPQ      DI, $0x00000008
+	JLT       done10
+	VMOVQ     (BX), X5
+	VPAND     Y2, Y5, Y5
+	VPCMPEQB  Y2, Y5, Y5
+	VPOR      Y5, Y3, Y3
+	VPMOVSXBW (BX), X6
+	VPSLLW    $0x07, Y6, Y6
+	VPAND     Y1, Y6, Y6
+	VCVTPH2PS X6, Y4
+	VMULPS    Y0, Y4, Y4
+	VMOVUPS   Y4, (SI)
+	ADDQ      $0x00000008, BX
+	ADDQ      $0x00000020, SI
+	SUBQ      $0x00000008, DI
+	JMP       loop9
+
+done10:
+	MOVQ      ld+24(FP), BX
+	ADDQ      BX, AX
+	MOVQ      ldd+40(FP), BX
+	ADDQ      BX, CX
+	DECQ      DX
+	JNZ       row6
+	VPMOVMSKB Y3, AX
+	MOVQ      AX, nan+56(FP)
 	VZEROUPPER
 	RET
 
-// func widenQ80AVX2(blocks int, src *byte, dst *float32)
+// func widenQ80AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
 // Requires: AVX, AVX2, F16C
-TEXT ·widenQ80AVX2(SB), NOSPLIT, $0-24
-	MOVQ blocks+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ dst+16(FP), DX
+TEXT ·widenQ80AVX2(SB), NOSPLIT, $0-48
+	MOVQ src+16(FP), AX
+	MOVQ dst+32(FP), CX
+	MOVQ rows+0(FP), DX
 
-block9:
-	VPBROADCASTW (CX), X0
-	VCVTPH2PS    X0, Y0
-	VPMOVSXBD    2(CX), Y1
-	VCVTDQ2PS    Y1, Y1
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y1, (DX)
-	VPMOVSXBD    10(CX), Y1
-	VCVTDQ2PS    Y1, Y1
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y1, 32(DX)
-	VPMOVSXBD    18(CX), Y1
-	VCVTDQ2PS    Y1, Y1
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y1, 64(DX)
-	VPMOVSXBD    26(CX), Y1
-	VCVTDQ2PS    Y1, Y1
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y1, 96(DX)
-	ADDQ         $0x00000022, CX
-	ADDQ         $0x00000080, DX
-	DECQ         AX
-	JNZ          block9
-	VZEROUPPER
-	RET
-
-// func widenQ40AVX2(blocks int, src *byte, dst *float32)
-// Requires: AVX, AVX2, F16C
-TEXT ·widenQ40AVX2(SB), NOSPLIT, $0-24
-	MOVQ         blocks+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVL         $0x0000000f, BX
-	VMOVD        BX, X0
-	VPBROADCASTD X0, Y0
-	MOVL         $0x00000008, BX
-	VMOVD        BX, X1
-	VPBROADCASTD X1, Y1
-
-block10:
-	VPBROADCASTW (CX), X2
-	VCVTPH2PS    X2, Y2
-	VPMOVZXBD    2(CX), Y3
-	VPAND        Y0, Y3, Y4
-	VPSUBD       Y1, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y2, Y4, Y4
-	VMOVUPS      Y4, (DX)
-	VPSRLD       $0x04, Y3, Y3
-	VPAND        Y0, Y3, Y3
-	VPSUBD       Y1, Y3, Y3
-	VCVTDQ2PS    Y3, Y3
-	VMULPS       Y2, Y3, Y3
-	VMOVUPS      Y3, 64(DX)
-	VPMOVZXBD    10(CX), Y3
-	VPAND        Y0, Y3, Y4
-	VPSUBD       Y1, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y2, Y4, Y4
-	VMOVUPS      Y4, 32(DX)
-	VPSRLD       $0x04, Y3, Y3
-	VPAND        Y0, Y3, Y3
-	VPSUBD       Y1, Y3, Y3
-	VCVTDQ2PS    Y3, Y3
-	VMULPS       Y2, Y3, Y3
-	VMOVUPS      Y3, 96(DX)
-	ADDQ         $0x00000012, CX
-	ADDQ         $0x00000080, DX
-	DECQ         AX
-	JNZ          block10
-	VZEROUPPER
-	RET
-
-// func widenQ41AVX2(blocks int, src *byte, dst *float32)
-// Requires: AVX, AVX2, F16C
-TEXT ·widenQ41AVX2(SB), NOSPLIT, $0-24
-	MOVQ         blocks+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVL         $0x0000000f, BX
-	VMOVD        BX, X0
-	VPBROADCASTD X0, Y0
-
-block11:
-	VPBROADCASTW (CX), X1
-	VCVTPH2PS    X1, Y1
-	VPBROADCASTW 2(CX), X2
-	VCVTPH2PS    X2, Y2
-	VPMOVZXBD    4(CX), Y3
-	VPAND        Y0, Y3, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VADDPS       Y2, Y4, Y4
-	VMOVUPS      Y4, (DX)
-	VPSRLD       $0x04, Y3, Y3
-	VPAND        Y0, Y3, Y3
-	VCVTDQ2PS    Y3, Y3
-	VMULPS       Y1, Y3, Y3
-	VADDPS       Y2, Y3, Y3
-	VMOVUPS      Y3, 64(DX)
-	VPMOVZXBD    12(CX), Y3
-	VPAND        Y0, Y3, Y4
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VADDPS       Y2, Y4, Y4
-	VMOVUPS      Y4, 32(DX)
-	VPSRLD       $0x04, Y3, Y3
-	VPAND        Y0, Y3, Y3
-	VCVTDQ2PS    Y3, Y3
-	VMULPS       Y1, Y3, Y3
-	VADDPS       Y2, Y3, Y3
-	VMOVUPS      Y3, 96(DX)
-	ADDQ         $0x00000014, CX
-	ADDQ         $0x00000080, DX
-	DECQ         AX
-	JNZ          block11
-	VZEROUPPER
-	RET
-
-// func widenQ4KAVX2(blocks int, src *byte, dst *float32)
-// Requires: AVX, AVX2, F16C
-TEXT ·widenQ4KAVX2(SB), NOSPLIT, $64-24
-	MOVQ         blocks+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVL         $0x0000000f, BX
-	VMOVD        BX, X0
-	VPBROADCASTD X0, Y0
+row11:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
 
 block12:
-	MOVL         4(CX), BX
-	MOVL         8(CX), SI
-	MOVL         12(CX), DI
-	VPBROADCASTW (CX), X1
+	VPBROADCASTW (BX), X0
+	VCVTPH2PS    X0, Y0
+	VPMOVSXBD    2(BX), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (SI)
+	VPMOVSXBD    10(BX), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 32(SI)
+	VPMOVSXBD    18(BX), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 64(SI)
+	VPMOVSXBD    26(BX), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 96(SI)
+	ADDQ         $0x00000022, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNZ          block12
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row11
+	VZEROUPPER
+	RET
+
+// func widenQ40AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenQ40AVX2(SB), NOSPLIT, $0-48
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00000008, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row13:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block14:
+	VPBROADCASTW (BX), X2
+	VCVTPH2PS    X2, Y2
+	VPMOVZXBD    2(BX), Y3
+	VPAND        Y0, Y3, Y4
+	VPSUBD       Y1, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VMOVUPS      Y4, (SI)
+	VPSRLD       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VMOVUPS      Y3, 64(SI)
+	VPMOVZXBD    10(BX), Y3
+	VPAND        Y0, Y3, Y4
+	VPSUBD       Y1, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VMOVUPS      Y4, 32(SI)
+	VPSRLD       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VMOVUPS      Y3, 96(SI)
+	ADDQ         $0x00000012, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNZ          block14
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row13
+	VZEROUPPER
+	RET
+
+// func widenQ41AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenQ41AVX2(SB), NOSPLIT, $0-48
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row15:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block16:
+	VPBROADCASTW (BX), X1
+	VCVTPH2PS    X1, Y1
+	VPBROADCASTW 2(BX), X2
+	VCVTPH2PS    X2, Y2
+	VPMOVZXBD    4(BX), Y3
+	VPAND        Y0, Y3, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VADDPS       Y2, Y4, Y4
+	VMOVUPS      Y4, (SI)
+	VPSRLD       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VADDPS       Y2, Y3, Y3
+	VMOVUPS      Y3, 64(SI)
+	VPMOVZXBD    12(BX), Y3
+	VPAND        Y0, Y3, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VADDPS       Y2, Y4, Y4
+	VMOVUPS      Y4, 32(SI)
+	VPSRLD       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VADDPS       Y2, Y3, Y3
+	VMOVUPS      Y3, 96(SI)
+	ADDQ         $0x00000014, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNZ          block16
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row15
+	VZEROUPPER
+	RET
+
+// func widenQ4KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenQ4KAVX2(SB), NOSPLIT, $64-48
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row17:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block18:
+	MOVL         4(BX), R8
+	MOVL         8(BX), R9
+	MOVL         12(BX), R10
+	VPBROADCASTW (BX), X1
 	VCVTPH2PS    X1, Y2
-	MOVL         BX, R8
-	ANDL         $0x3f3f3f3f, R8
-	VMOVD        R8, X1
-	SHRL         $0x06, BX
-	ANDL         $0x03030303, BX
-	SHLL         $0x04, BX
-	MOVL         DI, R8
-	ANDL         $0x0f0f0f0f, R8
-	ORL          BX, R8
-	VPINSRD      $0x01, R8, X1, X1
+	MOVL         R8, R11
+	ANDL         $0x3f3f3f3f, R11
+	VMOVD        R11, X1
+	SHRL         $0x06, R8
+	ANDL         $0x03030303, R8
+	SHLL         $0x04, R8
+	MOVL         R10, R11
+	ANDL         $0x0f0f0f0f, R11
+	ORL          R8, R11
+	VPINSRD      $0x01, R11, X1, X1
 	VPMOVZXBD    X1, Y1
 	VCVTDQ2PS    Y1, Y1
 	VMULPS       Y2, Y1, Y1
 	VMOVUPS      Y1, (SP)
-	VPBROADCASTW 2(CX), X1
+	VPBROADCASTW 2(BX), X1
 	VCVTPH2PS    X1, Y2
-	MOVL         SI, BX
-	ANDL         $0x3f3f3f3f, BX
-	VMOVD        BX, X1
-	MOVL         SI, BX
-	SHRL         $0x06, BX
-	ANDL         $0x03030303, BX
-	SHLL         $0x04, BX
-	MOVL         DI, SI
-	SHRL         $0x04, SI
-	ANDL         $0x0f0f0f0f, SI
-	ORL          BX, SI
-	VPINSRD      $0x01, SI, X1, X1
+	MOVL         R9, R8
+	ANDL         $0x3f3f3f3f, R8
+	VMOVD        R8, X1
+	MOVL         R9, R8
+	SHRL         $0x06, R8
+	ANDL         $0x03030303, R8
+	SHLL         $0x04, R8
+	MOVL         R10, R9
+	SHRL         $0x04, R9
+	ANDL         $0x0f0f0f0f, R9
+	ORL          R8, R9
+	VPINSRD      $0x01, R9, X1, X1
 	VPMOVZXBD    X1, Y1
 	VCVTDQ2PS    Y1, Y1
 	VMULPS       Y2, Y1, Y1
@@ -298,264 +351,275 @@ block12:
 	VBROADCASTSS 32(SP), Y2
 	VBROADCASTSS 4(SP), Y3
 	VBROADCASTSS 36(SP), Y4
-	VPMOVZXBD    16(CX), Y5
+	VPMOVZXBD    16(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, (DX)
+	VMOVUPS      Y6, (SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 128(DX)
-	VPMOVZXBD    24(CX), Y5
+	VMOVUPS      Y5, 128(SI)
+	VPMOVZXBD    24(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 32(DX)
+	VMOVUPS      Y6, 32(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 160(DX)
-	VPMOVZXBD    32(CX), Y5
+	VMOVUPS      Y5, 160(SI)
+	VPMOVZXBD    32(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 64(DX)
+	VMOVUPS      Y6, 64(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 192(DX)
-	VPMOVZXBD    40(CX), Y5
+	VMOVUPS      Y5, 192(SI)
+	VPMOVZXBD    40(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 96(DX)
+	VMOVUPS      Y6, 96(SI)
 	VPSRLD       $0x04, Y5, Y1
 	VPAND        Y0, Y1, Y1
 	VCVTDQ2PS    Y1, Y1
 	VMULPS       Y3, Y1, Y1
 	VSUBPS       Y4, Y1, Y1
-	VMOVUPS      Y1, 224(DX)
+	VMOVUPS      Y1, 224(SI)
 	VBROADCASTSS 8(SP), Y1
 	VBROADCASTSS 40(SP), Y2
 	VBROADCASTSS 12(SP), Y3
 	VBROADCASTSS 44(SP), Y4
-	VPMOVZXBD    48(CX), Y5
+	VPMOVZXBD    48(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 256(DX)
+	VMOVUPS      Y6, 256(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 384(DX)
-	VPMOVZXBD    56(CX), Y5
+	VMOVUPS      Y5, 384(SI)
+	VPMOVZXBD    56(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 288(DX)
+	VMOVUPS      Y6, 288(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 416(DX)
-	VPMOVZXBD    64(CX), Y5
+	VMOVUPS      Y5, 416(SI)
+	VPMOVZXBD    64(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 320(DX)
+	VMOVUPS      Y6, 320(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 448(DX)
-	VPMOVZXBD    72(CX), Y5
+	VMOVUPS      Y5, 448(SI)
+	VPMOVZXBD    72(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 352(DX)
+	VMOVUPS      Y6, 352(SI)
 	VPSRLD       $0x04, Y5, Y1
 	VPAND        Y0, Y1, Y1
 	VCVTDQ2PS    Y1, Y1
 	VMULPS       Y3, Y1, Y1
 	VSUBPS       Y4, Y1, Y1
-	VMOVUPS      Y1, 480(DX)
+	VMOVUPS      Y1, 480(SI)
 	VBROADCASTSS 16(SP), Y1
 	VBROADCASTSS 48(SP), Y2
 	VBROADCASTSS 20(SP), Y3
 	VBROADCASTSS 52(SP), Y4
-	VPMOVZXBD    80(CX), Y5
+	VPMOVZXBD    80(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 512(DX)
+	VMOVUPS      Y6, 512(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 640(DX)
-	VPMOVZXBD    88(CX), Y5
+	VMOVUPS      Y5, 640(SI)
+	VPMOVZXBD    88(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 544(DX)
+	VMOVUPS      Y6, 544(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 672(DX)
-	VPMOVZXBD    96(CX), Y5
+	VMOVUPS      Y5, 672(SI)
+	VPMOVZXBD    96(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 576(DX)
+	VMOVUPS      Y6, 576(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 704(DX)
-	VPMOVZXBD    104(CX), Y5
+	VMOVUPS      Y5, 704(SI)
+	VPMOVZXBD    104(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 608(DX)
+	VMOVUPS      Y6, 608(SI)
 	VPSRLD       $0x04, Y5, Y1
 	VPAND        Y0, Y1, Y1
 	VCVTDQ2PS    Y1, Y1
 	VMULPS       Y3, Y1, Y1
 	VSUBPS       Y4, Y1, Y1
-	VMOVUPS      Y1, 736(DX)
+	VMOVUPS      Y1, 736(SI)
 	VBROADCASTSS 24(SP), Y1
 	VBROADCASTSS 56(SP), Y2
 	VBROADCASTSS 28(SP), Y3
 	VBROADCASTSS 60(SP), Y4
-	VPMOVZXBD    112(CX), Y5
+	VPMOVZXBD    112(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 768(DX)
+	VMOVUPS      Y6, 768(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 896(DX)
-	VPMOVZXBD    120(CX), Y5
+	VMOVUPS      Y5, 896(SI)
+	VPMOVZXBD    120(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 800(DX)
+	VMOVUPS      Y6, 800(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 928(DX)
-	VPMOVZXBD    128(CX), Y5
+	VMOVUPS      Y5, 928(SI)
+	VPMOVZXBD    128(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 832(DX)
+	VMOVUPS      Y6, 832(SI)
 	VPSRLD       $0x04, Y5, Y5
 	VPAND        Y0, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y3, Y5, Y5
 	VSUBPS       Y4, Y5, Y5
-	VMOVUPS      Y5, 960(DX)
-	VPMOVZXBD    136(CX), Y5
+	VMOVUPS      Y5, 960(SI)
+	VPMOVZXBD    136(BX), Y5
 	VPAND        Y0, Y5, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y1, Y6, Y6
 	VSUBPS       Y2, Y6, Y6
-	VMOVUPS      Y6, 864(DX)
+	VMOVUPS      Y6, 864(SI)
 	VPSRLD       $0x04, Y5, Y1
 	VPAND        Y0, Y1, Y1
 	VCVTDQ2PS    Y1, Y1
 	VMULPS       Y3, Y1, Y1
 	VSUBPS       Y4, Y1, Y1
-	VMOVUPS      Y1, 992(DX)
-	ADDQ         $0x00000090, CX
-	ADDQ         $0x00000400, DX
-	DECQ         AX
-	JNZ          block12
+	VMOVUPS      Y1, 992(SI)
+	ADDQ         $0x00000090, BX
+	ADDQ         $0x00000400, SI
+	DECQ         DI
+	JNZ          block18
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row17
 	VZEROUPPER
 	RET
 
-// func widenQ5KAVX2(blocks int, src *byte, dst *float32)
+// func widenQ5KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
 // Requires: AVX, AVX2, F16C
-TEXT ·widenQ5KAVX2(SB), NOSPLIT, $64-24
-	MOVQ         blocks+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVL         $0x00000010, BX
-	VMOVD        BX, X0
+TEXT ·widenQ5KAVX2(SB), NOSPLIT, $64-48
+	MOVL         $0x00000010, AX
+	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
-	MOVL         $0x0000000f, BX
-	VMOVD        BX, X1
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X1
 	VPBROADCASTD X1, Y1
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
 
-block13:
-	MOVL         4(CX), BX
-	MOVL         8(CX), SI
-	MOVL         12(CX), DI
-	VPBROADCASTW (CX), X2
+row19:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block20:
+	MOVL         4(BX), R8
+	MOVL         8(BX), R9
+	MOVL         12(BX), R10
+	VPBROADCASTW (BX), X2
 	VCVTPH2PS    X2, Y3
-	MOVL         BX, R8
-	ANDL         $0x3f3f3f3f, R8
-	VMOVD        R8, X2
-	SHRL         $0x06, BX
-	ANDL         $0x03030303, BX
-	SHLL         $0x04, BX
-	MOVL         DI, R8
-	ANDL         $0x0f0f0f0f, R8
-	ORL          BX, R8
-	VPINSRD      $0x01, R8, X2, X2
+	MOVL         R8, R11
+	ANDL         $0x3f3f3f3f, R11
+	VMOVD        R11, X2
+	SHRL         $0x06, R8
+	ANDL         $0x03030303, R8
+	SHLL         $0x04, R8
+	MOVL         R10, R11
+	ANDL         $0x0f0f0f0f, R11
+	ORL          R8, R11
+	VPINSRD      $0x01, R11, X2, X2
 	VPMOVZXBD    X2, Y2
 	VCVTDQ2PS    Y2, Y2
 	VMULPS       Y3, Y2, Y2
 	VMOVUPS      Y2, (SP)
-	VPBROADCASTW 2(CX), X2
+	VPBROADCASTW 2(BX), X2
 	VCVTPH2PS    X2, Y3
-	MOVL         SI, BX
-	ANDL         $0x3f3f3f3f, BX
-	VMOVD        BX, X2
-	MOVL         SI, BX
-	SHRL         $0x06, BX
-	ANDL         $0x03030303, BX
-	SHLL         $0x04, BX
-	MOVL         DI, SI
-	SHRL         $0x04, SI
-	ANDL         $0x0f0f0f0f, SI
-	ORL          BX, SI
-	VPINSRD      $0x01, SI, X2, X2
+	MOVL         R9, R8
+	ANDL         $0x3f3f3f3f, R8
+	VMOVD        R8, X2
+	MOVL         R9, R8
+	SHRL         $0x06, R8
+	ANDL         $0x03030303, R8
+	SHLL         $0x04, R8
+	MOVL         R10, R9
+	SHRL         $0x04, R9
+	ANDL         $0x0f0f0f0f, R9
+	ORL          R8, R9
+	VPINSRD      $0x01, R9, X2, X2
 	VPMOVZXBD    X2, Y2
 	VCVTDQ2PS    Y2, Y2
 	VMULPS       Y3, Y2, Y2
@@ -564,370 +628,381 @@ block13:
 	VBROADCASTSS 32(SP), Y3
 	VBROADCASTSS 4(SP), Y4
 	VBROADCASTSS 36(SP), Y5
-	VPMOVZXBD    48(CX), Y6
+	VPMOVZXBD    48(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    16(CX), Y8
+	VPMOVZXBD    16(BX), Y8
 	VPSLLD       $0x04, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, (DX)
+	VMOVUPS      Y7, (SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    16(CX), Y7
+	VPMOVZXBD    16(BX), Y7
 	VPSLLD       $0x03, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 128(DX)
-	VPMOVZXBD    56(CX), Y6
+	VMOVUPS      Y6, 128(SI)
+	VPMOVZXBD    56(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    24(CX), Y8
+	VPMOVZXBD    24(BX), Y8
 	VPSLLD       $0x04, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 32(DX)
+	VMOVUPS      Y7, 32(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    24(CX), Y7
+	VPMOVZXBD    24(BX), Y7
 	VPSLLD       $0x03, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 160(DX)
-	VPMOVZXBD    64(CX), Y6
+	VMOVUPS      Y6, 160(SI)
+	VPMOVZXBD    64(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    32(CX), Y8
+	VPMOVZXBD    32(BX), Y8
 	VPSLLD       $0x04, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 64(DX)
+	VMOVUPS      Y7, 64(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    32(CX), Y7
+	VPMOVZXBD    32(BX), Y7
 	VPSLLD       $0x03, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 192(DX)
-	VPMOVZXBD    72(CX), Y6
+	VMOVUPS      Y6, 192(SI)
+	VPMOVZXBD    72(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    40(CX), Y8
+	VPMOVZXBD    40(BX), Y8
 	VPSLLD       $0x04, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 96(DX)
+	VMOVUPS      Y7, 96(SI)
 	VPSRLD       $0x04, Y6, Y2
 	VPAND        Y1, Y2, Y2
-	VPMOVZXBD    40(CX), Y3
+	VPMOVZXBD    40(BX), Y3
 	VPSLLD       $0x03, Y3, Y3
 	VPAND        Y0, Y3, Y3
 	VPOR         Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
 	VMULPS       Y4, Y2, Y2
 	VSUBPS       Y5, Y2, Y2
-	VMOVUPS      Y2, 224(DX)
+	VMOVUPS      Y2, 224(SI)
 	VBROADCASTSS 8(SP), Y2
 	VBROADCASTSS 40(SP), Y3
 	VBROADCASTSS 12(SP), Y4
 	VBROADCASTSS 44(SP), Y5
-	VPMOVZXBD    80(CX), Y6
+	VPMOVZXBD    80(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    16(CX), Y8
+	VPMOVZXBD    16(BX), Y8
 	VPSLLD       $0x02, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 256(DX)
+	VMOVUPS      Y7, 256(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    16(CX), Y7
+	VPMOVZXBD    16(BX), Y7
 	VPSLLD       $0x01, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 384(DX)
-	VPMOVZXBD    88(CX), Y6
+	VMOVUPS      Y6, 384(SI)
+	VPMOVZXBD    88(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    24(CX), Y8
+	VPMOVZXBD    24(BX), Y8
 	VPSLLD       $0x02, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 288(DX)
+	VMOVUPS      Y7, 288(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    24(CX), Y7
+	VPMOVZXBD    24(BX), Y7
 	VPSLLD       $0x01, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 416(DX)
-	VPMOVZXBD    96(CX), Y6
+	VMOVUPS      Y6, 416(SI)
+	VPMOVZXBD    96(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    32(CX), Y8
+	VPMOVZXBD    32(BX), Y8
 	VPSLLD       $0x02, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 320(DX)
+	VMOVUPS      Y7, 320(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    32(CX), Y7
+	VPMOVZXBD    32(BX), Y7
 	VPSLLD       $0x01, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 448(DX)
-	VPMOVZXBD    104(CX), Y6
+	VMOVUPS      Y6, 448(SI)
+	VPMOVZXBD    104(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    40(CX), Y8
+	VPMOVZXBD    40(BX), Y8
 	VPSLLD       $0x02, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 352(DX)
+	VMOVUPS      Y7, 352(SI)
 	VPSRLD       $0x04, Y6, Y2
 	VPAND        Y1, Y2, Y2
-	VPMOVZXBD    40(CX), Y3
+	VPMOVZXBD    40(BX), Y3
 	VPSLLD       $0x01, Y3, Y3
 	VPAND        Y0, Y3, Y3
 	VPOR         Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
 	VMULPS       Y4, Y2, Y2
 	VSUBPS       Y5, Y2, Y2
-	VMOVUPS      Y2, 480(DX)
+	VMOVUPS      Y2, 480(SI)
 	VBROADCASTSS 16(SP), Y2
 	VBROADCASTSS 48(SP), Y3
 	VBROADCASTSS 20(SP), Y4
 	VBROADCASTSS 52(SP), Y5
-	VPMOVZXBD    112(CX), Y6
+	VPMOVZXBD    112(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    16(CX), Y8
+	VPMOVZXBD    16(BX), Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 512(DX)
+	VMOVUPS      Y7, 512(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    16(CX), Y7
+	VPMOVZXBD    16(BX), Y7
 	VPSRLD       $0x01, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 640(DX)
-	VPMOVZXBD    120(CX), Y6
+	VMOVUPS      Y6, 640(SI)
+	VPMOVZXBD    120(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    24(CX), Y8
+	VPMOVZXBD    24(BX), Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 544(DX)
+	VMOVUPS      Y7, 544(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    24(CX), Y7
+	VPMOVZXBD    24(BX), Y7
 	VPSRLD       $0x01, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 672(DX)
-	VPMOVZXBD    128(CX), Y6
+	VMOVUPS      Y6, 672(SI)
+	VPMOVZXBD    128(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    32(CX), Y8
+	VPMOVZXBD    32(BX), Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 576(DX)
+	VMOVUPS      Y7, 576(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    32(CX), Y7
+	VPMOVZXBD    32(BX), Y7
 	VPSRLD       $0x01, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 704(DX)
-	VPMOVZXBD    136(CX), Y6
+	VMOVUPS      Y6, 704(SI)
+	VPMOVZXBD    136(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    40(CX), Y8
+	VPMOVZXBD    40(BX), Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 608(DX)
+	VMOVUPS      Y7, 608(SI)
 	VPSRLD       $0x04, Y6, Y2
 	VPAND        Y1, Y2, Y2
-	VPMOVZXBD    40(CX), Y3
+	VPMOVZXBD    40(BX), Y3
 	VPSRLD       $0x01, Y3, Y3
 	VPAND        Y0, Y3, Y3
 	VPOR         Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
 	VMULPS       Y4, Y2, Y2
 	VSUBPS       Y5, Y2, Y2
-	VMOVUPS      Y2, 736(DX)
+	VMOVUPS      Y2, 736(SI)
 	VBROADCASTSS 24(SP), Y2
 	VBROADCASTSS 56(SP), Y3
 	VBROADCASTSS 28(SP), Y4
 	VBROADCASTSS 60(SP), Y5
-	VPMOVZXBD    144(CX), Y6
+	VPMOVZXBD    144(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    16(CX), Y8
+	VPMOVZXBD    16(BX), Y8
 	VPSRLD       $0x02, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 768(DX)
+	VMOVUPS      Y7, 768(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    16(CX), Y7
+	VPMOVZXBD    16(BX), Y7
 	VPSRLD       $0x03, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 896(DX)
-	VPMOVZXBD    152(CX), Y6
+	VMOVUPS      Y6, 896(SI)
+	VPMOVZXBD    152(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    24(CX), Y8
+	VPMOVZXBD    24(BX), Y8
 	VPSRLD       $0x02, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 800(DX)
+	VMOVUPS      Y7, 800(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    24(CX), Y7
+	VPMOVZXBD    24(BX), Y7
 	VPSRLD       $0x03, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 928(DX)
-	VPMOVZXBD    160(CX), Y6
+	VMOVUPS      Y6, 928(SI)
+	VPMOVZXBD    160(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    32(CX), Y8
+	VPMOVZXBD    32(BX), Y8
 	VPSRLD       $0x02, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 832(DX)
+	VMOVUPS      Y7, 832(SI)
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        Y1, Y6, Y6
-	VPMOVZXBD    32(CX), Y7
+	VPMOVZXBD    32(BX), Y7
 	VPSRLD       $0x03, Y7, Y7
 	VPAND        Y0, Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VSUBPS       Y5, Y6, Y6
-	VMOVUPS      Y6, 960(DX)
-	VPMOVZXBD    168(CX), Y6
+	VMOVUPS      Y6, 960(SI)
+	VPMOVZXBD    168(BX), Y6
 	VPAND        Y1, Y6, Y7
-	VPMOVZXBD    40(CX), Y8
+	VPMOVZXBD    40(BX), Y8
 	VPSRLD       $0x02, Y8, Y8
 	VPAND        Y0, Y8, Y8
 	VPOR         Y8, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       Y2, Y7, Y7
 	VSUBPS       Y3, Y7, Y7
-	VMOVUPS      Y7, 864(DX)
+	VMOVUPS      Y7, 864(SI)
 	VPSRLD       $0x04, Y6, Y2
 	VPAND        Y1, Y2, Y2
-	VPMOVZXBD    40(CX), Y3
+	VPMOVZXBD    40(BX), Y3
 	VPSRLD       $0x03, Y3, Y3
 	VPAND        Y0, Y3, Y3
 	VPOR         Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
 	VMULPS       Y4, Y2, Y2
 	VSUBPS       Y5, Y2, Y2
-	VMOVUPS      Y2, 992(DX)
-	ADDQ         $0x000000b0, CX
-	ADDQ         $0x00000400, DX
-	DECQ         AX
-	JNZ          block13
+	VMOVUPS      Y2, 992(SI)
+	ADDQ         $0x000000b0, BX
+	ADDQ         $0x00000400, SI
+	DECQ         DI
+	JNZ          block20
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row19
 	VZEROUPPER
 	RET
 
-// func widenQ6KAVX2(blocks int, src *byte, dst *float32)
+// func widenQ6KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
 // Requires: AVX, AVX2, F16C
-TEXT ·widenQ6KAVX2(SB), NOSPLIT, $64-24
-	MOVQ         blocks+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVL         $0x0000000f, BX
-	VMOVD        BX, X0
+TEXT ·widenQ6KAVX2(SB), NOSPLIT, $64-48
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
-	MOVL         $0x00000030, BX
-	VMOVD        BX, X1
+	MOVL         $0x00000030, AX
+	VMOVD        AX, X1
 	VPBROADCASTD X1, Y1
-	MOVL         $0x00000020, BX
-	VMOVD        BX, X2
+	MOVL         $0x00000020, AX
+	VMOVD        AX, X2
 	VPBROADCASTD X2, Y2
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
 
-block14:
-	VPBROADCASTW 208(CX), X3
+row21:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block22:
+	VPBROADCASTW 208(BX), X3
 	VCVTPH2PS    X3, Y3
-	VPMOVSXBD    192(CX), Y4
+	VPMOVSXBD    192(BX), Y4
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
 	VMOVUPS      Y4, (SP)
-	VPMOVSXBD    200(CX), Y4
+	VPMOVSXBD    200(BX), Y4
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
 	VMOVUPS      Y4, 32(SP)
-	VPMOVZXBD    128(CX), Y3
-	VPMOVZXBD    (CX), Y4
+	VPMOVZXBD    128(BX), Y3
+	VPMOVZXBD    (BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x04, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -936,7 +1011,7 @@ block14:
 	VBROADCASTSS (SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, (DX)
+	VMOVUPS      Y5, (SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPAND        Y1, Y3, Y5
@@ -945,8 +1020,8 @@ block14:
 	VBROADCASTSS 16(SP), Y5
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 256(DX)
-	VPMOVZXBD    32(CX), Y4
+	VMOVUPS      Y4, 256(SI)
+	VPMOVZXBD    32(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x02, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -955,7 +1030,7 @@ block14:
 	VBROADCASTSS 8(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 128(DX)
+	VMOVUPS      Y5, 128(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPSRLD       $0x02, Y3, Y3
@@ -965,9 +1040,9 @@ block14:
 	VBROADCASTSS 24(SP), Y3
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
-	VMOVUPS      Y4, 384(DX)
-	VPMOVZXBD    136(CX), Y3
-	VPMOVZXBD    8(CX), Y4
+	VMOVUPS      Y4, 384(SI)
+	VPMOVZXBD    136(BX), Y3
+	VPMOVZXBD    8(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x04, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -976,7 +1051,7 @@ block14:
 	VBROADCASTSS (SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 32(DX)
+	VMOVUPS      Y5, 32(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPAND        Y1, Y3, Y5
@@ -985,8 +1060,8 @@ block14:
 	VBROADCASTSS 16(SP), Y5
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 288(DX)
-	VPMOVZXBD    40(CX), Y4
+	VMOVUPS      Y4, 288(SI)
+	VPMOVZXBD    40(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x02, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -995,7 +1070,7 @@ block14:
 	VBROADCASTSS 8(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 160(DX)
+	VMOVUPS      Y5, 160(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPSRLD       $0x02, Y3, Y3
@@ -1005,9 +1080,9 @@ block14:
 	VBROADCASTSS 24(SP), Y3
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
-	VMOVUPS      Y4, 416(DX)
-	VPMOVZXBD    144(CX), Y3
-	VPMOVZXBD    16(CX), Y4
+	VMOVUPS      Y4, 416(SI)
+	VPMOVZXBD    144(BX), Y3
+	VPMOVZXBD    16(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x04, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1016,7 +1091,7 @@ block14:
 	VBROADCASTSS 4(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 64(DX)
+	VMOVUPS      Y5, 64(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPAND        Y1, Y3, Y5
@@ -1025,8 +1100,8 @@ block14:
 	VBROADCASTSS 20(SP), Y5
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 320(DX)
-	VPMOVZXBD    48(CX), Y4
+	VMOVUPS      Y4, 320(SI)
+	VPMOVZXBD    48(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x02, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1035,7 +1110,7 @@ block14:
 	VBROADCASTSS 12(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 192(DX)
+	VMOVUPS      Y5, 192(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPSRLD       $0x02, Y3, Y3
@@ -1045,9 +1120,9 @@ block14:
 	VBROADCASTSS 28(SP), Y3
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
-	VMOVUPS      Y4, 448(DX)
-	VPMOVZXBD    152(CX), Y3
-	VPMOVZXBD    24(CX), Y4
+	VMOVUPS      Y4, 448(SI)
+	VPMOVZXBD    152(BX), Y3
+	VPMOVZXBD    24(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x04, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1056,7 +1131,7 @@ block14:
 	VBROADCASTSS 4(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 96(DX)
+	VMOVUPS      Y5, 96(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPAND        Y1, Y3, Y5
@@ -1065,8 +1140,8 @@ block14:
 	VBROADCASTSS 20(SP), Y5
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 352(DX)
-	VPMOVZXBD    56(CX), Y4
+	VMOVUPS      Y4, 352(SI)
+	VPMOVZXBD    56(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x02, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1075,7 +1150,7 @@ block14:
 	VBROADCASTSS 12(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 224(DX)
+	VMOVUPS      Y5, 224(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPSRLD       $0x02, Y3, Y3
@@ -1085,9 +1160,9 @@ block14:
 	VBROADCASTSS 28(SP), Y3
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
-	VMOVUPS      Y4, 480(DX)
-	VPMOVZXBD    160(CX), Y3
-	VPMOVZXBD    64(CX), Y4
+	VMOVUPS      Y4, 480(SI)
+	VPMOVZXBD    160(BX), Y3
+	VPMOVZXBD    64(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x04, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1096,7 +1171,7 @@ block14:
 	VBROADCASTSS 32(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 512(DX)
+	VMOVUPS      Y5, 512(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPAND        Y1, Y3, Y5
@@ -1105,8 +1180,8 @@ block14:
 	VBROADCASTSS 48(SP), Y5
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 768(DX)
-	VPMOVZXBD    96(CX), Y4
+	VMOVUPS      Y4, 768(SI)
+	VPMOVZXBD    96(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x02, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1115,7 +1190,7 @@ block14:
 	VBROADCASTSS 40(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 640(DX)
+	VMOVUPS      Y5, 640(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPSRLD       $0x02, Y3, Y3
@@ -1125,9 +1200,9 @@ block14:
 	VBROADCASTSS 56(SP), Y3
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
-	VMOVUPS      Y4, 896(DX)
-	VPMOVZXBD    168(CX), Y3
-	VPMOVZXBD    72(CX), Y4
+	VMOVUPS      Y4, 896(SI)
+	VPMOVZXBD    168(BX), Y3
+	VPMOVZXBD    72(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x04, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1136,7 +1211,7 @@ block14:
 	VBROADCASTSS 32(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 544(DX)
+	VMOVUPS      Y5, 544(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPAND        Y1, Y3, Y5
@@ -1145,8 +1220,8 @@ block14:
 	VBROADCASTSS 48(SP), Y5
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 800(DX)
-	VPMOVZXBD    104(CX), Y4
+	VMOVUPS      Y4, 800(SI)
+	VPMOVZXBD    104(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x02, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1155,7 +1230,7 @@ block14:
 	VBROADCASTSS 40(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 672(DX)
+	VMOVUPS      Y5, 672(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPSRLD       $0x02, Y3, Y3
@@ -1165,9 +1240,9 @@ block14:
 	VBROADCASTSS 56(SP), Y3
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
-	VMOVUPS      Y4, 928(DX)
-	VPMOVZXBD    176(CX), Y3
-	VPMOVZXBD    80(CX), Y4
+	VMOVUPS      Y4, 928(SI)
+	VPMOVZXBD    176(BX), Y3
+	VPMOVZXBD    80(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x04, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1176,7 +1251,7 @@ block14:
 	VBROADCASTSS 36(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 576(DX)
+	VMOVUPS      Y5, 576(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPAND        Y1, Y3, Y5
@@ -1185,8 +1260,8 @@ block14:
 	VBROADCASTSS 52(SP), Y5
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 832(DX)
-	VPMOVZXBD    112(CX), Y4
+	VMOVUPS      Y4, 832(SI)
+	VPMOVZXBD    112(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x02, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1195,7 +1270,7 @@ block14:
 	VBROADCASTSS 44(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 704(DX)
+	VMOVUPS      Y5, 704(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPSRLD       $0x02, Y3, Y3
@@ -1205,9 +1280,9 @@ block14:
 	VBROADCASTSS 60(SP), Y3
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
-	VMOVUPS      Y4, 960(DX)
-	VPMOVZXBD    184(CX), Y3
-	VPMOVZXBD    88(CX), Y4
+	VMOVUPS      Y4, 960(SI)
+	VPMOVZXBD    184(BX), Y3
+	VPMOVZXBD    88(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x04, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1216,7 +1291,7 @@ block14:
 	VBROADCASTSS 36(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 608(DX)
+	VMOVUPS      Y5, 608(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPAND        Y1, Y3, Y5
@@ -1225,8 +1300,8 @@ block14:
 	VBROADCASTSS 52(SP), Y5
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 864(DX)
-	VPMOVZXBD    120(CX), Y4
+	VMOVUPS      Y4, 864(SI)
+	VPMOVZXBD    120(BX), Y4
 	VPAND        Y0, Y4, Y5
 	VPSLLD       $0x02, Y3, Y6
 	VPAND        Y1, Y6, Y6
@@ -1235,7 +1310,7 @@ block14:
 	VBROADCASTSS 44(SP), Y6
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 736(DX)
+	VMOVUPS      Y5, 736(SI)
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPSRLD       $0x02, Y3, Y3
@@ -1245,10 +1320,16 @@ block14:
 	VBROADCASTSS 60(SP), Y3
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       Y3, Y4, Y4
-	VMOVUPS      Y4, 992(DX)
-	ADDQ         $0x000000d2, CX
-	ADDQ         $0x00000400, DX
-	DECQ         AX
-	JNZ          block14
+	VMOVUPS      Y4, 992(SI)
+	ADDQ         $0x000000d2, BX
+	ADDQ         $0x00000400, SI
+	DECQ         DI
+	JNZ          block22
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row21
 	VZEROUPPER
 	RET

@@ -27,54 +27,72 @@ func emitWiden(g *gen) {
 		{"Q5K", 256, 176, (*gen).widenQ5K},
 		{"Q6K", 256, 210, (*gen).widenQ6K},
 	} {
-		g.function("widen"+f.name, "func(blocks int, src *byte, dst *float32)",
-			"widens whole blocks, at least one, with the roundings of num.BlockType.Decode.")
-		blocks, src, dst := g.arg("blocks"), g.arg("src"), g.arg("dst")
+		g.function("widen"+f.name, "func(rows, blocks int, src *byte, ld int, dst *float32, ldd int)",
+			"widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.")
 		block := f.emit(g)
-		loop := g.label("block")
-		g.Label(loop)
-		block(src, dst)
-		g.ADDQ(imm(f.bytes), src)
-		g.ADDQ(imm(4*f.elements), dst)
-		g.DECQ(blocks)
-		g.JNZ(LabelRef(loop))
+		g.eachRow("blocks", func(blocks, src, dst reg.GPVirtual) {
+			loop := g.label("block")
+			g.Label(loop)
+			block(src, dst)
+			g.ADDQ(imm(f.bytes), src)
+			g.ADDQ(imm(4*f.elements), dst)
+			g.DECQ(blocks)
+			g.JNZ(LabelRef(loop))
+		})
 		g.VZEROUPPER()
 		g.RET()
 	}
 }
 
+// eachRow runs body for rows of src and dst, ld and ldd bytes apart, with a count, the
+// parameter called count, that it may consume like the pointers.
+func (g *gen) eachRow(count string, body func(n, src, dst reg.GPVirtual)) {
+	src, dst, rows := g.arg("src"), g.arg("dst"), g.arg("rows")
+	loop := g.label("row")
+	g.Label(loop)
+	p, q := g.GP64(), g.GP64()
+	g.MOVQ(src, p)
+	g.MOVQ(dst, q)
+	body(g.arg(count), p, q)
+	g.ADDQ(g.arg("ld"), src)
+	g.ADDQ(g.arg("ldd"), dst)
+	g.DECQ(rows)
+	g.JNZ(LabelRef(loop))
+}
+
 // widenF16 emits the widening of halves.
 func (g *gen) widenF16() {
-	g.function("widenF16", "func(n int, src *byte, dst *float32)", "widens n halves, a multiple of 8.")
-	n, src, dst := g.arg("n"), g.arg("src"), g.arg("dst")
-	step := func(parts int) {
-		for i := range parts {
-			v := g.vec()
-			g.VCVTPH2PS(at(src, 16*i), v)
-			g.VMOVUPS(v, at(dst, 32*i))
+	g.function("widenF16", "func(rows, n int, src *byte, ld int, dst *float32, ldd int)",
+		"widens rows of n halves, a multiple of 8; ld and ldd are the bytes between rows.")
+	g.eachRow("n", func(n, src, dst reg.GPVirtual) {
+		step := func(parts int) {
+			for i := range parts {
+				v := g.vec()
+				g.VCVTPH2PS(at(src, 16*i), v)
+				g.VMOVUPS(v, at(dst, 32*i))
+			}
+			g.ADDQ(imm(16*parts), src)
+			g.ADDQ(imm(32*parts), dst)
 		}
-		g.ADDQ(imm(16*parts), src)
-		g.ADDQ(imm(32*parts), dst)
-	}
-	g.whole(n, 32, func() { step(4) })
-	g.whole(n, 8, func() { step(1) })
+		g.whole(n, 32, func() { step(4) })
+		g.whole(n, 8, func() { step(1) })
+	})
 	g.VZEROUPPER()
 	g.RET()
 }
 
-// widenE4M3 emits the widening of FP8. A code's exponent and mantissa, moved to where
-// float32 has them, are its value times 2^-120; only the code of NaN is no such number.
+// widenE4M3 emits the widening of FP8. A code's exponent and mantissa, moved to where a
+// half has them, are its value over 256; only the code of NaN is no such number.
 func (g *gen) widenE4M3() {
-	g.function("widenE4M3", "func(n int, src *byte, dst *float32, factor float32) (nan int)",
-		"widens n codes, a multiple of 8, times factor. Where the result is not 0, a NaN is among them and stands for 480 there.")
-	n, src, dst := g.arg("n"), g.arg("src"), g.arg("dst")
+	g.function("widenE4M3", "func(rows, n int, src *byte, ld int, dst *float32, ldd int, factor float32) (nan int)",
+		"widens rows of n codes, a multiple of 8, over 256, times factor. Where the result is not 0, a NaN is among them and stands for 480 there. ld and ldd are the bytes between rows.")
 	factor, x := g.vec(), g.XMM()
 	g.Load(g.Param("factor"), x)
 	g.VBROADCASTSS(x, factor)
-	bits, bias := g.constant(0x87f00000), g.constant((127+120)<<23)
+	bits := g.constant(0xbf80bf80)
 	all, seen := g.constant(0x7f7f7f7f), g.vec()
 	g.zero(seen)
-	step := func(parts int) {
+	step := func(parts int, src, dst reg.GPVirtual) {
 		codes := g.vec()
 		if parts == 4 {
 			g.VMOVDQU(at(src, 0), codes)
@@ -84,20 +102,32 @@ func (g *gen) widenE4M3() {
 		g.and(all, codes, codes)
 		g.VPCMPEQB(all, codes, codes)
 		g.or(codes, seen, seen)
-		for i := range parts {
-			v := g.vec()
-			g.VPMOVSXBD(at(src, 8*i), v)
-			g.VPSLLD(Imm(20), v, v)
-			g.and(bits, v, v)
-			g.VMULPS(bias, v, v)
+		for i := 0; i < parts; i += 2 {
+			halves, v := g.vec(), g.vec()
+			if parts == 1 {
+				g.VPMOVSXBW(at(src, 0), halves.AsX())
+			} else {
+				g.VPMOVSXBW(at(src, 8*i), halves)
+			}
+			g.VPSLLW(Imm(7), halves, halves)
+			g.and(bits, halves, halves)
+			g.VCVTPH2PS(halves.AsX(), v)
 			g.VMULPS(factor, v, v)
 			g.VMOVUPS(v, at(dst, 32*i))
+			if parts > 1 {
+				g.VEXTRACTI128(Imm(1), halves, halves.AsX())
+				g.VCVTPH2PS(halves.AsX(), v)
+				g.VMULPS(factor, v, v)
+				g.VMOVUPS(v, at(dst, 32*i+32))
+			}
 		}
 		g.ADDQ(imm(8*parts), src)
 		g.ADDQ(imm(32*parts), dst)
 	}
-	g.whole(n, 32, func() { step(4) })
-	g.whole(n, 8, func() { step(1) })
+	g.eachRow("n", func(n, src, dst reg.GPVirtual) {
+		g.whole(n, 32, func() { step(4, src, dst) })
+		g.whole(n, 8, func() { step(1, src, dst) })
+	})
 	nan := g.GP32()
 	g.VPMOVMSKB(seen, nan)
 	g.Store(nan.As64(), g.ReturnIndex(0))
