@@ -12,35 +12,35 @@ func int8QuantiseAVX2(blocks int, x *float32, codes *int8, pairs *int16, aux *fl
 //go:noescape
 func int8LoopAVX2(n int)
 
-// int8PanelNibAVX2 adds to C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of codes 0 to 15 as bytes [k/4][16][4]; f holds the factors [16] of each group of 32, aux the pairs that int8Quantise wrote. lda, ldx and ldc are bytes between rows.
+// int8PanelNibAVX2 is C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of codes 0 to 15 as bytes [k/4][16][4]; f holds the factors [16] of each group of 32, aux the pairs that int8Quantise wrote. It is added to C if acc is not 0. lda, ldx and ldc are bytes between rows.
 //
 //go:noescape
-func int8PanelNibAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+func int8PanelNibAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 
-// int8PanelNibMinAVX2 adds to C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of codes 0 to 15 as bytes [k/4][16][4]; f holds the factors [16] and minima [16] of each group of 32, aux the pairs that int8Quantise wrote. lda, ldx and ldc are bytes between rows.
+// int8PanelNibMinAVX2 is C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of codes 0 to 15 as bytes [k/4][16][4]; f holds the factors [16] and minima [16] of each group of 32, aux the pairs that int8Quantise wrote. It is added to C if acc is not 0. lda, ldx and ldc are bytes between rows.
 //
 //go:noescape
-func int8PanelNibMinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+func int8PanelNibMinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 
-// int8PanelWideAVX2 adds to C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four; f holds the factors [16] of each group of 32, aux the pairs that int8Quantise wrote. lda, ldx and ldc are bytes between rows.
+// int8PanelWideAVX2 is C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four; f holds the factors [16] of each group of 32, aux the pairs that int8Quantise wrote. It is added to C if acc is not 0. lda, ldx and ldc are bytes between rows.
 //
 //go:noescape
-func int8PanelWideAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+func int8PanelWideAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 
-// int8PanelWideMinAVX2 adds to C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four; f holds the factors [16] and minima [16] of each group of 32, aux the pairs that int8Quantise wrote. lda, ldx and ldc are bytes between rows.
+// int8PanelWideMinAVX2 is C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four; f holds the factors [16] and minima [16] of each group of 32, aux the pairs that int8Quantise wrote. It is added to C if acc is not 0. lda, ldx and ldc are bytes between rows.
 //
 //go:noescape
-func int8PanelWideMinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+func int8PanelWideMinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 
-// int8PanelWide16AVX2 adds to C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four; f holds the factors [16] of each group of 16, aux the pairs that int8Quantise wrote. lda, ldx and ldc are bytes between rows.
+// int8PanelWide16AVX2 is C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four; f holds the factors [16] of each group of 16, aux the pairs that int8Quantise wrote. It is added to C if acc is not 0. lda, ldx and ldc are bytes between rows.
 //
 //go:noescape
-func int8PanelWide16AVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+func int8PanelWide16AVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 
-// int8PanelWide16MinAVX2 adds to C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four; f holds the factors [16] and minima [16] of each group of 16, aux the pairs that int8Quantise wrote. lda, ldx and ldc are bytes between rows.
+// int8PanelWide16MinAVX2 is C[m][16], 1 <= m <= 6, the product of quantised rows with a panel of int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four; f holds the factors [16] and minima [16] of each group of 16, aux the pairs that int8Quantise wrote. It is added to C if acc is not 0. lda, ldx and ldc are bytes between rows.
 //
 //go:noescape
-func int8PanelWide16MinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+func int8PanelWide16MinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 
 // int8PackQ40AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
 //

@@ -236,27 +236,43 @@ loop7:
 	VZEROUPPER
 	RET
 
-// func int8PanelNibAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+// func int8PanelNibAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·int8PanelNibAVX2(SB), NOSPLIT, $0-80
-	MOVQ m+0(FP), AX
-	CMPQ AX, $0x00000006
-	JNE  rows8
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+TEXT ·int8PanelNibAVX2(SB), NOSPLIT, $0-88
+	MOVQ    m+0(FP), AX
+	CMPQ    AX, $0x00000006
+	JNE     rows8
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group9
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
+	VMOVUPS Y0, (R13)(R12*2)
+	VMOVUPS Y0, 32(R13)(R12*2)
 
 group9:
 	VMOVDQU      (CX), Y12
@@ -599,23 +615,37 @@ group9:
 	RET
 
 rows8:
-	CMPQ AX, $0x00000005
-	JNE  rows10
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000005
+	JNE     rows10
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group11
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
 
 group11:
 	VMOVDQU      (CX), Y10
@@ -906,23 +936,35 @@ group11:
 	RET
 
 rows10:
-	CMPQ AX, $0x00000004
-	JNE  rows12
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000004
+	JNE     rows12
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group13
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
 
 group13:
 	VMOVDQU      (CX), Y8
@@ -1161,17 +1203,27 @@ group13:
 	RET
 
 rows12:
-	CMPQ AX, $0x00000003
-	JNE  rows14
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000003
+	JNE     rows14
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group15
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
+	VMOVUPS Y0, (R9)(R10*2)
+	VMOVUPS Y0, 32(R9)(R10*2)
 
 group15:
 	VMOVDQU      (CX), Y6
@@ -1356,17 +1408,25 @@ group15:
 	RET
 
 rows14:
-	CMPQ AX, $0x00000002
-	JNE  rows16
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000002
+	JNE     rows16
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group17
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
 
 group17:
 	VMOVDQU      (CX), Y4
@@ -1499,15 +1559,21 @@ group17:
 	RET
 
 rows16:
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), SI
-	MOVQ ldx+40(FP), DI
-	MOVQ c+64(FP), DI
-	MOVQ ldc+72(FP), R8
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), SI
+	MOVQ    ldx+40(FP), DI
+	MOVQ    c+64(FP), DI
+	MOVQ    ldc+72(FP), R8
+	MOVQ    acc+80(FP), R8
+	TESTQ   R8, R8
+	JNZ     group19
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
 
 group19:
 	VMOVDQU      (CX), Y2
@@ -1587,27 +1653,43 @@ group19:
 	VZEROUPPER
 	RET
 
-// func int8PanelNibMinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+// func int8PanelNibMinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·int8PanelNibMinAVX2(SB), NOSPLIT, $0-80
-	MOVQ m+0(FP), AX
-	CMPQ AX, $0x00000006
-	JNE  rows20
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+TEXT ·int8PanelNibMinAVX2(SB), NOSPLIT, $0-88
+	MOVQ    m+0(FP), AX
+	CMPQ    AX, $0x00000006
+	JNE     rows20
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group21
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
+	VMOVUPS Y0, (R13)(R12*2)
+	VMOVUPS Y0, 32(R13)(R12*2)
 
 group21:
 	VMOVDQU      (CX), Y12
@@ -1968,23 +2050,37 @@ group21:
 	RET
 
 rows20:
-	CMPQ AX, $0x00000005
-	JNE  rows22
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000005
+	JNE     rows22
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group23
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
 
 group23:
 	VMOVDQU      (CX), Y10
@@ -2290,23 +2386,35 @@ group23:
 	RET
 
 rows22:
-	CMPQ AX, $0x00000004
-	JNE  rows24
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000004
+	JNE     rows24
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group25
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
 
 group25:
 	VMOVDQU      (CX), Y8
@@ -2557,17 +2665,27 @@ group25:
 	RET
 
 rows24:
-	CMPQ AX, $0x00000003
-	JNE  rows26
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000003
+	JNE     rows26
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group27
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
+	VMOVUPS Y0, (R9)(R10*2)
+	VMOVUPS Y0, 32(R9)(R10*2)
 
 group27:
 	VMOVDQU      (CX), Y6
@@ -2761,17 +2879,25 @@ group27:
 	RET
 
 rows26:
-	CMPQ AX, $0x00000002
-	JNE  rows28
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000002
+	JNE     rows28
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group29
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
 
 group29:
 	VMOVDQU      (CX), Y4
@@ -2910,15 +3036,21 @@ group29:
 	RET
 
 rows28:
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), SI
-	MOVQ ldx+40(FP), DI
-	MOVQ c+64(FP), DI
-	MOVQ ldc+72(FP), R8
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), SI
+	MOVQ    ldx+40(FP), DI
+	MOVQ    c+64(FP), DI
+	MOVQ    ldc+72(FP), R8
+	MOVQ    acc+80(FP), R8
+	TESTQ   R8, R8
+	JNZ     group31
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
 
 group31:
 	VMOVDQU      (CX), Y2
@@ -3001,27 +3133,43 @@ group31:
 	VZEROUPPER
 	RET
 
-// func int8PanelWideAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+// func int8PanelWideAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·int8PanelWideAVX2(SB), NOSPLIT, $0-80
-	MOVQ m+0(FP), AX
-	CMPQ AX, $0x00000006
-	JNE  rows32
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+TEXT ·int8PanelWideAVX2(SB), NOSPLIT, $0-88
+	MOVQ    m+0(FP), AX
+	CMPQ    AX, $0x00000006
+	JNE     rows32
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group33
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
+	VMOVUPS Y0, (R13)(R12*2)
+	VMOVUPS Y0, 32(R13)(R12*2)
 
 group33:
 	VMOVDQU      (CX), Y12
@@ -3590,23 +3738,37 @@ group33:
 	RET
 
 rows32:
-	CMPQ AX, $0x00000005
-	JNE  rows34
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000005
+	JNE     rows34
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group35
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
 
 group35:
 	VMOVDQU      (CX), Y10
@@ -4088,23 +4250,35 @@ group35:
 	RET
 
 rows34:
-	CMPQ AX, $0x00000004
-	JNE  rows36
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000004
+	JNE     rows36
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group37
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
 
 group37:
 	VMOVDQU      (CX), Y8
@@ -4499,17 +4673,27 @@ group37:
 	RET
 
 rows36:
-	CMPQ AX, $0x00000003
-	JNE  rows38
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000003
+	JNE     rows38
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group39
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
+	VMOVUPS Y0, (R9)(R10*2)
+	VMOVUPS Y0, 32(R9)(R10*2)
 
 group39:
 	VMOVDQU      (CX), Y6
@@ -4815,17 +4999,25 @@ group39:
 	RET
 
 rows38:
-	CMPQ AX, $0x00000002
-	JNE  rows40
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000002
+	JNE     rows40
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group41
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
 
 group41:
 	VMOVDQU      (CX), Y4
@@ -5044,15 +5236,21 @@ group41:
 	RET
 
 rows40:
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), SI
-	MOVQ ldx+40(FP), DI
-	MOVQ c+64(FP), DI
-	MOVQ ldc+72(FP), R8
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), SI
+	MOVQ    ldx+40(FP), DI
+	MOVQ    c+64(FP), DI
+	MOVQ    ldc+72(FP), R8
+	MOVQ    acc+80(FP), R8
+	TESTQ   R8, R8
+	JNZ     group43
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
 
 group43:
 	VMOVDQU      (CX), Y2
@@ -5183,27 +5381,43 @@ group43:
 	VZEROUPPER
 	RET
 
-// func int8PanelWideMinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+// func int8PanelWideMinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·int8PanelWideMinAVX2(SB), NOSPLIT, $0-80
-	MOVQ m+0(FP), AX
-	CMPQ AX, $0x00000006
-	JNE  rows44
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+TEXT ·int8PanelWideMinAVX2(SB), NOSPLIT, $0-88
+	MOVQ    m+0(FP), AX
+	CMPQ    AX, $0x00000006
+	JNE     rows44
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group45
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
+	VMOVUPS Y0, (R13)(R12*2)
+	VMOVUPS Y0, 32(R13)(R12*2)
 
 group45:
 	VMOVDQU      (CX), Y12
@@ -5808,23 +6022,37 @@ group45:
 	RET
 
 rows44:
-	CMPQ AX, $0x00000005
-	JNE  rows46
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000005
+	JNE     rows46
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group47
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
 
 group47:
 	VMOVDQU      (CX), Y10
@@ -6336,23 +6564,35 @@ group47:
 	RET
 
 rows46:
-	CMPQ AX, $0x00000004
-	JNE  rows48
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000004
+	JNE     rows48
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group49
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
 
 group49:
 	VMOVDQU      (CX), Y8
@@ -6771,17 +7011,27 @@ group49:
 	RET
 
 rows48:
-	CMPQ AX, $0x00000003
-	JNE  rows50
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000003
+	JNE     rows50
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group51
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
+	VMOVUPS Y0, (R9)(R10*2)
+	VMOVUPS Y0, 32(R9)(R10*2)
 
 group51:
 	VMOVDQU      (CX), Y6
@@ -7105,17 +7355,25 @@ group51:
 	RET
 
 rows50:
-	CMPQ AX, $0x00000002
-	JNE  rows52
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000002
+	JNE     rows52
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group53
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
 
 group53:
 	VMOVDQU      (CX), Y4
@@ -7346,15 +7604,21 @@ group53:
 	RET
 
 rows52:
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), SI
-	MOVQ ldx+40(FP), DI
-	MOVQ c+64(FP), DI
-	MOVQ ldc+72(FP), R8
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), SI
+	MOVQ    ldx+40(FP), DI
+	MOVQ    c+64(FP), DI
+	MOVQ    ldc+72(FP), R8
+	MOVQ    acc+80(FP), R8
+	TESTQ   R8, R8
+	JNZ     group55
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
 
 group55:
 	VMOVDQU      (CX), Y2
@@ -7491,27 +7755,43 @@ group55:
 	VZEROUPPER
 	RET
 
-// func int8PanelWide16AVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+// func int8PanelWide16AVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·int8PanelWide16AVX2(SB), NOSPLIT, $0-80
-	MOVQ m+0(FP), AX
-	CMPQ AX, $0x00000006
-	JNE  rows56
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+TEXT ·int8PanelWide16AVX2(SB), NOSPLIT, $0-88
+	MOVQ    m+0(FP), AX
+	CMPQ    AX, $0x00000006
+	JNE     rows56
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group57
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
+	VMOVUPS Y0, (R13)(R12*2)
+	VMOVUPS Y0, 32(R13)(R12*2)
 
 group57:
 	VMOVDQU      (CX), Y12
@@ -7824,23 +8104,37 @@ group57:
 	RET
 
 rows56:
-	CMPQ AX, $0x00000005
-	JNE  rows58
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000005
+	JNE     rows58
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group59
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
 
 group59:
 	VMOVDQU      (CX), Y10
@@ -8106,23 +8400,35 @@ group59:
 	RET
 
 rows58:
-	CMPQ AX, $0x00000004
-	JNE  rows60
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000004
+	JNE     rows60
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group61
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
 
 group61:
 	VMOVDQU      (CX), Y8
@@ -8341,17 +8647,27 @@ group61:
 	RET
 
 rows60:
-	CMPQ AX, $0x00000003
-	JNE  rows62
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000003
+	JNE     rows62
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group63
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
+	VMOVUPS Y0, (R9)(R10*2)
+	VMOVUPS Y0, 32(R9)(R10*2)
 
 group63:
 	VMOVDQU      (CX), Y6
@@ -8521,17 +8837,25 @@ group63:
 	RET
 
 rows62:
-	CMPQ AX, $0x00000002
-	JNE  rows64
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000002
+	JNE     rows64
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group65
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
 
 group65:
 	VMOVDQU      (CX), Y4
@@ -8654,15 +8978,21 @@ group65:
 	RET
 
 rows64:
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), SI
-	MOVQ ldx+40(FP), DI
-	MOVQ c+64(FP), DI
-	MOVQ ldc+72(FP), R8
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), SI
+	MOVQ    ldx+40(FP), DI
+	MOVQ    c+64(FP), DI
+	MOVQ    ldc+72(FP), R8
+	MOVQ    acc+80(FP), R8
+	TESTQ   R8, R8
+	JNZ     group67
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
 
 group67:
 	VMOVDQU      (CX), Y2
@@ -8737,27 +9067,43 @@ group67:
 	VZEROUPPER
 	RET
 
-// func int8PanelWide16MinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int)
+// func int8PanelWide16MinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·int8PanelWide16MinAVX2(SB), NOSPLIT, $0-80
-	MOVQ m+0(FP), AX
-	CMPQ AX, $0x00000006
-	JNE  rows68
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+TEXT ·int8PanelWide16MinAVX2(SB), NOSPLIT, $0-88
+	MOVQ    m+0(FP), AX
+	CMPQ    AX, $0x00000006
+	JNE     rows68
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group69
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
+	VMOVUPS Y0, (R13)(R12*2)
+	VMOVUPS Y0, 32(R13)(R12*2)
 
 group69:
 	VMOVDQU      (CX), Y12
@@ -9106,23 +9452,37 @@ group69:
 	RET
 
 rows68:
-	CMPQ AX, $0x00000005
-	JNE  rows70
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000005
+	JNE     rows70
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group71
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
+	VMOVUPS Y0, (R13)(R12*1)
+	VMOVUPS Y0, 32(R13)(R12*1)
 
 group71:
 	VMOVDQU      (CX), Y10
@@ -9418,23 +9778,35 @@ group71:
 	RET
 
 rows70:
-	CMPQ AX, $0x00000004
-	JNE  rows72
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
-	MOVQ aux+32(FP), R8
-	MOVQ ldx+40(FP), R9
-	LEAQ (R8)(R9*2), R10
-	ADDQ R9, R10
-	MOVQ c+64(FP), R11
-	MOVQ ldc+72(FP), R12
-	LEAQ (R11)(R12*2), R13
-	ADDQ R12, R13
+	CMPQ    AX, $0x00000004
+	JNE     rows72
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	LEAQ    (BX)(SI*2), DI
+	ADDQ    SI, DI
+	MOVQ    aux+32(FP), R8
+	MOVQ    ldx+40(FP), R9
+	LEAQ    (R8)(R9*2), R10
+	ADDQ    R9, R10
+	MOVQ    c+64(FP), R11
+	MOVQ    ldc+72(FP), R12
+	LEAQ    (R11)(R12*2), R13
+	ADDQ    R12, R13
+	MOVQ    acc+80(FP), R14
+	TESTQ   R14, R14
+	JNZ     group73
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y0, 32(R11)
+	VMOVUPS Y0, (R11)(R12*1)
+	VMOVUPS Y0, 32(R11)(R12*1)
+	VMOVUPS Y0, (R11)(R12*2)
+	VMOVUPS Y0, 32(R11)(R12*2)
+	VMOVUPS Y0, (R13)
+	VMOVUPS Y0, 32(R13)
 
 group73:
 	VMOVDQU      (CX), Y8
@@ -9677,17 +10049,27 @@ group73:
 	RET
 
 rows72:
-	CMPQ AX, $0x00000003
-	JNE  rows74
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000003
+	JNE     rows74
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group75
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
+	VMOVUPS Y0, (R9)(R10*2)
+	VMOVUPS Y0, 32(R9)(R10*2)
 
 group75:
 	VMOVDQU      (CX), Y6
@@ -9875,17 +10257,25 @@ group75:
 	RET
 
 rows74:
-	CMPQ AX, $0x00000002
-	JNE  rows76
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	MOVQ c+64(FP), R9
-	MOVQ ldc+72(FP), R10
+	CMPQ    AX, $0x00000002
+	JNE     rows76
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), DI
+	MOVQ    ldx+40(FP), R8
+	MOVQ    c+64(FP), R9
+	MOVQ    ldc+72(FP), R10
+	MOVQ    acc+80(FP), R11
+	TESTQ   R11, R11
+	JNZ     group77
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y0, 32(R9)
+	VMOVUPS Y0, (R9)(R10*1)
+	VMOVUPS Y0, 32(R9)(R10*1)
 
 group77:
 	VMOVDQU      (CX), Y4
@@ -10020,15 +10410,21 @@ group77:
 	RET
 
 rows76:
-	MOVQ groups+8(FP), AX
-	MOVQ panel+48(FP), CX
-	MOVQ f+56(FP), DX
-	MOVQ a+16(FP), BX
-	MOVQ lda+24(FP), SI
-	MOVQ aux+32(FP), SI
-	MOVQ ldx+40(FP), DI
-	MOVQ c+64(FP), DI
-	MOVQ ldc+72(FP), R8
+	MOVQ    groups+8(FP), AX
+	MOVQ    panel+48(FP), CX
+	MOVQ    f+56(FP), DX
+	MOVQ    a+16(FP), BX
+	MOVQ    lda+24(FP), SI
+	MOVQ    aux+32(FP), SI
+	MOVQ    ldx+40(FP), DI
+	MOVQ    c+64(FP), DI
+	MOVQ    ldc+72(FP), R8
+	MOVQ    acc+80(FP), R8
+	TESTQ   R8, R8
+	JNZ     group79
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
 
 group79:
 	VMOVDQU      (CX), Y2

@@ -20,7 +20,7 @@ type int8Kernels struct {
 }
 
 // int8Panel multiplies up to int8PanelRows rows of A with int8PanelCols rows of weights.
-type int8Panel = func(m, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f, c *float32, ldc int)
+type int8Panel = func(m, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f, c *float32, ldc, acc int)
 
 const (
 	int8PanelRows = 6

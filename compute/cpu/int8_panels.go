@@ -2,69 +2,81 @@ package cpu
 
 import "unsafe"
 
-// int8PanelBytes is how much of a panel is made at a time: it stays in the first-level
-// cache while rows of A pass by.
-const int8PanelBytes = 16 << 10
+// int8PanelBytes is how much of panels is made at a time, and int8PanelCount how many
+// of them at most: they stay in the second-level cache and pass through the first while
+// a few rows of A stay there.
+const (
+	int8PanelBytes = 128 << 10
+	int8PanelCount = 4
+)
 
-// panels makes a tile of C: sixteen rows of weights are unpacked, some of their columns
-// at a time, and meet all rows of A.
+// panels makes a tile of C: rows of weights are unpacked, sixteen to a panel and some
+// of their columns at a time, and meet all rows of A.
 func (j *int8Job) panels(w *worker, p *int8Part, rows, cols span) {
-	t := &j.weights
-	per := int8PanelCols // bytes of a panel for a step of k
-	if !t.nib {
-		per *= 2
+	const most = int8PanelCount * int8PanelCols
+	for ; cols.len() > most; cols.from += most {
+		j.panels(w, p, rows, span{cols.from, cols.from + most})
 	}
-	step := max(roundUp(int8PanelBytes/per, t.bt.Elements()), t.bt.Elements())
+	t := &j.weights
+	count := (cols.len() + int8PanelCols - 1) / int8PanelCols
+	step := max(int8PanelBytes/(count*t.panelBytes(1))/t.bt.Elements(), 1) * t.bt.Elements()
 	step = min(step, t.k)
-	panel := unsafe.Pointer(scratch(w, step*per/4))
-	f := scratch(w, step/t.group*t.factors/4)
-	for n := cols.from; n < cols.to; n += int8PanelCols {
-		c, ldc := (*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*n)), p.ldc
-		have := min(int8PanelCols, cols.to-n)
-		mark := w.scratch.Mark()
-		if have < int8PanelCols {
-			c, ldc = scratch(w, rows.len()*int8PanelCols), 4*int8PanelCols
-			copyColumns(c, ldc, (*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*n)), p.ldc, rows.len(), have)
+	size, factors := t.panelBytes(step), step/t.group*t.factors
+	panel, f := unsafe.Pointer(scratch(w, count*size/4)), scratch(w, count*factors/4)
+	for k := 0; k < t.k; k += step {
+		ks := span{k, min(k+step, t.k)}
+		for i := range count {
+			mark := w.scratch.Mark()
+			j.pack(w, p, cols.from+i*int8PanelCols, ks, unsafe.Add(panel, i*size), floatAt(f, i*factors))
+			w.scratch.Release(mark)
 		}
-		if !j.acc {
-			for i := range rows.len() {
-				clear(unsafe.Slice(floatAt(c, i*ldc), have))
+		tiles := (rows.len() + int8PanelRows - 1) / int8PanelRows
+		per := (rows.len() + tiles - 1) / tiles
+		for r := rows.from; r < rows.to; r += per {
+			for i := range count {
+				n := cols.from + i*int8PanelCols
+				j.meet(p, span{r, min(r+per, rows.to)}, span{n, min(n+int8PanelCols, cols.to)}, ks,
+					(*byte)(unsafe.Add(panel, i*size)), floatAt(f, i*factors))
 			}
 		}
-		for k := 0; k < t.k; k += step {
-			to := min(k+step, t.k)
-			inner := w.scratch.Mark()
-			j.pack(w, p, n, span{k, to}, panel, f)
-			w.scratch.Release(inner)
-			j.meet(p, rows, span{k, to}, (*byte)(panel), f, c, ldc)
-		}
-		if have < int8PanelCols {
-			copyColumns((*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*n)), p.ldc, c, ldc, rows.len(), have)
-		}
-		w.scratch.Release(mark)
 	}
+}
+
+// panelBytes is the size of k steps of a panel.
+func (t *int8Weights) panelBytes(k int) int {
+	if t.nib {
+		return k * int8PanelCols
+	}
+	return 2 * k * int8PanelCols
+}
+
+// meet multiplies a few rows of A with the columns ks of a panel.
+func (j *int8Job) meet(p *int8Part, rows, cols, ks span, panel *byte, f *float32) {
+	t := &j.weights
+	a, lda, from := j.a.codes, j.a.ld, ks.from
+	if !t.nib {
+		a, lda, from = j.a.pairs, 2*lda, 2*from
+	}
+	acc := 0
+	if j.acc || ks.from > 0 {
+		acc = 1
+	}
+	row := p.row + rows.from
+	c, ldc := (*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*cols.from)), p.ldc
+	var edge [int8PanelRows * int8PanelCols]float32
+	if cols.len() < int8PanelCols {
+		copyColumns(&edge[0], 4*int8PanelCols, c, ldc, rows.len(), cols.len())
+		defer copyColumns(c, ldc, &edge[0], 4*int8PanelCols, rows.len(), cols.len())
+		c, ldc = &edge[0], 4*int8PanelCols
+	}
+	t.panel(rows.len(), ks.len()/t.group, (*byte)(unsafe.Add(a, row*lda+from)), lda,
+		(*float32)(unsafe.Add(j.a.aux, row*j.a.ldx+8*(ks.from/t.group))), j.a.ldx, panel, f, c, ldc, acc)
 }
 
 // copyColumns copies n columns of rows.
 func copyColumns(dst *float32, ldd int, src *float32, lds, rows, n int) {
 	for i := range rows {
 		copy(unsafe.Slice(floatAt(dst, i*ldd), n), unsafe.Slice(floatAt(src, i*lds), n))
-	}
-}
-
-// meet multiplies rows of A with a panel of columns ks.
-func (j *int8Job) meet(p *int8Part, rows, ks span, panel *byte, f, c *float32, ldc int) {
-	t := &j.weights
-	a, lda, from := j.a.codes, j.a.ld, ks.from
-	if !t.nib {
-		a, lda, from = j.a.pairs, 2*lda, 2*from
-	}
-	tiles := (rows.len() + int8PanelRows - 1) / int8PanelRows
-	per := (rows.len() + tiles - 1) / tiles
-	for r := 0; r < rows.len(); r += per {
-		row := p.row + rows.from + r
-		t.panel(min(per, rows.len()-r), ks.len()/t.group, (*byte)(unsafe.Add(a, row*lda+from)), lda,
-			(*float32)(unsafe.Add(j.a.aux, row*j.a.ldx+8*(ks.from/t.group))), j.a.ldx, panel, f, floatAt(c, r*ldc), ldc)
 	}
 }
 

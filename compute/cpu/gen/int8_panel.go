@@ -38,7 +38,7 @@ func (k panelKind) doc() string {
 	if k.min {
 		minima = " and minima [16]"
 	}
-	return fmt.Sprintf("adds to C[m][16], 1 <= m <= %d, the product of quantised rows with a panel of %s; f holds the factors [16]%s of each group of %d, aux the pairs that int8Quantise wrote. lda, ldx and ldc are bytes between rows.",
+	return fmt.Sprintf("is C[m][16], 1 <= m <= %d, the product of quantised rows with a panel of %s; f holds the factors [16]%s of each group of %d, aux the pairs that int8Quantise wrote. It is added to C if acc is not 0. lda, ldx and ldc are bytes between rows.",
 		int8Rows, codes, minima, k.group)
 }
 
@@ -49,7 +49,7 @@ func (e *int8Gen) panels() {
 }
 
 func (e *int8Gen) panelKernel(k panelKind) {
-	e.function(k.name, "func(m, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f, c *float32, ldc int)", k.doc())
+	e.function(k.name, "func(m, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f, c *float32, ldc, acc int)", k.doc())
 	m := e.arg("m")
 	for n := int8Rows; n > 0; n-- {
 		next := e.label("rows")
@@ -74,6 +74,14 @@ func (e *int8Gen) panelTile(k panelKind, n int) {
 	x := e.tileRows(e.arg("aux"), e.arg("ldx"), n)
 	c := e.tileRows(e.arg("c"), e.arg("ldc"), n)
 	loop := e.label("group")
+	flag, zero := e.arg("acc"), e.vec()
+	e.TESTQ(flag, flag)
+	e.JNZ(LabelRef(loop))
+	e.zero(zero)
+	for i := range n {
+		e.VMOVUPS(zero, c.at(i))
+		e.VMOVUPS(zero, offset(c.at(i), 32))
+	}
 	e.Label(loop)
 	acc := e.vecs(2 * n)
 	if k.bytes {
