@@ -1,0 +1,172 @@
+package num
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+func writable() (all []BlockType) {
+	for _, b := range blockTypes() {
+		if b.Writable() {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+// normal is n numbers of the given spread.
+func normal(n int, spread float64) []float32 {
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64() * spread)
+	}
+	return x
+}
+
+func (b BlockType) coded(x, importance []float32) []byte {
+	out := make([]byte, len(x)/b.Elements()*b.Bytes())
+	b.Encode(out, x, importance)
+	return out
+}
+
+func (b BlockType) decoded(src []byte) []float32 {
+	out := make([]float32, len(src)/b.Bytes()*b.Elements())
+	b.Decode(out, src)
+	return out
+}
+
+// relative is the weighted error of y, relative to x (roots of the mean squares).
+func relative(x, y, w []float32) float64 {
+	var err, all float64
+	for i := range x {
+		weight := 1.0
+		if w != nil {
+			weight = float64(w[i])
+		}
+		err += weight * math.Pow(float64(x[i])-float64(y[i]), 2)
+		all += weight * math.Pow(float64(x[i]), 2)
+	}
+	return math.Sqrt(err / all)
+}
+
+// TestEncodeError holds every writable format to the error on normal numbers that the
+// search reached when it was written, with half a per cent of room.
+func TestEncodeError(t *testing.T) {
+	limit := map[BlockType]float64{
+		Q4_0: 0.08667, Q4_1: 0.07801, Q5_0: 0.04300, Q5_1: 0.03759, Q8_0: 0.00542,
+		Q2_K: 0.26924, Q3_K: 0.14633, Q4_K: 0.07027, Q5_K: 0.03427, Q6_K: 0.01717,
+		IQ4_NL: 0.07402, IQ4_XS: 0.07443,
+	}
+	x := normal(64*256, 0.02)
+	for _, b := range writable() {
+		got := relative(x, b.decoded(b.coded(x, nil)), nil)
+		t.Logf("%-7v %.5f", b, got)
+		if got > 1.005*limit[b] {
+			t.Errorf("%v: relative error %.5f, was %.5f", b, got, limit[b])
+		}
+	}
+}
+
+// TestEncodeImportance gives some columns much more weight: their error must fall, and
+// with it the weighted error.
+func TestEncodeImportance(t *testing.T) {
+	x := normal(16*256, 0.02)
+	w := make([]float32, len(x))
+	for i, v := range normal(len(x), 1.5) {
+		w[i] = float32(math.Exp(float64(v)))
+	}
+	for _, b := range writable() {
+		without, with := relative(x, b.decoded(b.coded(x, nil)), w), relative(x, b.decoded(b.coded(x, w)), w)
+		t.Logf("%-7v %.5f without, %.5f with", b, without, with)
+		if b == Q8_0 {
+			if with != without {
+				t.Errorf("Q8_0 depends on the importance")
+			}
+			continue
+		}
+		if with > 0.97*without {
+			t.Errorf("%v: weighted error %.5f with the weights, %.5f without", b, with, without)
+		}
+	}
+}
+
+// TestEncodeEdges encodes what is no weight: no panic; and where halves can hold the
+// factors, numbers that are near, a single one more so.
+func TestEncodeEdges(t *testing.T) {
+	fill := func(f func(i int) float32) []float32 {
+		x := make([]float32, 256)
+		for i := range x {
+			x[i] = f(i)
+		}
+		return x
+	}
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	cases := map[string][]float32{
+		"zero": fill(func(int) float32 { return 0 }),
+		"one":  fill(func(int) float32 { return 1 }),
+		"less": fill(func(int) float32 { return -3 }),
+		"spike": fill(func(i int) float32 {
+			if i == 77 {
+				return 1000
+			}
+			return 0
+		}),
+		"tiny":     fill(func(i int) float32 { return float32(i%7-3) * 1e-9 }),
+		"denormal": fill(func(i int) float32 { return float32(i%7-3) * 1e-44 }),
+		"positive": fill(func(i int) float32 { return 5 + float32(i%5)*0.1 }),
+		"NaN":      fill(func(i int) float32 { return []float32{1, nan, -1}[i%3] }),
+		"NaNs":     fill(func(int) float32 { return nan }),
+		"infinity": fill(func(i int) float32 { return []float32{1, inf, -inf}[i%3] }),
+		"largest":  fill(func(i int) float32 { return []float32{math.MaxFloat32, -math.MaxFloat32}[i%2] }),
+	}
+	weights := map[string][]float32{
+		"none": nil, "even": fill(func(int) float32 { return 1e-12 }), "zero": make([]float32, 256),
+		"half": fill(func(i int) float32 { return float32(i / 32 % 2) }), "vast": fill(func(i int) float32 { return 1e30 }),
+	}
+	for _, b := range writable() {
+		for name, x := range cases {
+			for kind, w := range weights {
+				y := b.decoded(b.coded(x, w))
+				checkEdge(t, fmt.Sprintf("%v, %s, weights %s", b, name, kind), name, x, y)
+			}
+		}
+	}
+}
+
+func checkEdge(t *testing.T, what, name string, x, y []float32) {
+	t.Helper()
+	switch name {
+	case "NaN", "NaNs", "infinity", "largest", "tiny", "denormal":
+		return
+	}
+	var top float32
+	for _, v := range x {
+		top = max(top, abs(v))
+	}
+	step := float32(0.6) // of the largest: two bits, and weights that leave elements out
+	if name == "zero" || name == "one" || name == "less" {
+		step = 0.025 // one number alone
+	}
+	for i := range y {
+		if !(abs(y[i]-x[i]) <= step*top) {
+			t.Errorf("%s: element %d is %g, was %g", what, i, y[i], x[i])
+			return
+		}
+	}
+}
+
+// TestEncodeAgain encodes what a format itself can say: it must come back nearly as it
+// was, from the IQ4 formats too.
+func TestEncodeAgain(t *testing.T) {
+	for _, b := range writable() {
+		x := b.decoded(b.coded(normal(16*256, 0.02), nil))
+		got := relative(x, b.decoded(b.coded(x, nil)), nil)
+		t.Logf("%-7v %.6f", b, got)
+		if got > 0.02 {
+			t.Errorf("%v: a second rounding moves the numbers by %.4f", b, got)
+		}
+	}
+}
