@@ -40,6 +40,7 @@ var floors = [][]string{
 	{"model/auto"},
 	{"plan"},
 	{"checkpoint"},
+	{"checkpoint/hub"},
 	{"engine"},
 	{"train"},
 	{"reason/task"},
