@@ -1,8 +1,8 @@
 // Package engine generates text: it feeds a prompt to a model piece by piece,
 // samples token after token, watches for stop strings, and streams text that is
 // never cut within a character. Several callers share one model: a bounded number
-// of sequences take turns step by step, a bounded number wait, the rest are told to
-// come back.
+// of sequences go through it together, step by step, a bounded number wait, the rest
+// are told to come back.
 //
 // A sequence's logits depend on its own tokens alone, to the last bit: not on the
 // pieces the prompt was fed in, on other sequences or on the number of threads.
@@ -29,27 +29,6 @@ var (
 	ErrEmpty = errors.New("the prompt is empty: give at least one character, or a beginning-of-text token")
 )
 
-// Sequence is one text's state in the model: its latent key-value cache.
-type Sequence interface {
-	// Extend appends ids and returns the logits [V] after the last of them; they are
-	// valid until the next call.
-	Extend(ids []int32) ([]float32, error)
-	// ExtendAll is Extend with the logits of every position, [len(ids)*V].
-	ExtendAll(ids []int32) ([]float32, error)
-	// Close frees the memory.
-	Close()
-}
-
-// Source makes sequences. Its calls, and its sequences', must not overlap.
-type Source interface {
-	// NewSequence makes an empty sequence that will hold at most maxLen tokens.
-	NewSequence(maxLen int) Sequence
-	// Context is the most tokens that one sequence may hold.
-	Context() int
-	// Vocab is the number of logits.
-	Vocab() int
-}
-
 // Decoder turns ids into text, holding back incomplete characters.
 type Decoder interface {
 	// Next adds a token and returns the characters that are complete now.
@@ -69,9 +48,9 @@ type Codec interface {
 
 // Limits bound what the engine takes on at a time. A zero field takes the default.
 type Limits struct {
-	Slots   int // sequences generated side by side; default 4
+	Slots   int // sequences generated together; default 4
 	Queue   int // callers waiting for a slot; default 64, negative: none
-	Piece   int // prompt tokens fed in one step; default 256
+	Piece   int // tokens of prompts in one step, which prompts share evenly; default 256
 	Context int // most tokens of a sequence; default and upper bound: the model's
 }
 
@@ -83,6 +62,8 @@ type Engine struct {
 	turn    chan struct{} // the one permit to use the model
 	slots   chan struct{}
 	waiting atomic.Int64
+	tickets atomic.Uint64 // given out so far
+	batch   batch
 }
 
 // Of makes an engine over any model and tokenizer.
@@ -112,14 +93,19 @@ func (e *Engine) Load() (active, waiting int) {
 }
 
 // Ticket is a place among the sequences being generated. Its calls must not overlap.
-type Ticket struct{ e *Engine }
+type Ticket struct {
+	e     *Engine
+	order uint64 // of admission
+}
+
+func (e *Engine) ticket() *Ticket { return &Ticket{e, e.tickets.Add(1)} }
 
 // Admit waits for a place, or returns ErrBusy where too many wait already. The
 // ticket must be released once.
 func (e *Engine) Admit(ctx context.Context) (*Ticket, error) {
 	select {
 	case e.slots <- struct{}{}:
-		return &Ticket{e}, nil
+		return e.ticket(), nil
 	default:
 	}
 	if e.waiting.Add(1) > int64(max(e.lim.Queue, 0)) {
@@ -129,7 +115,7 @@ func (e *Engine) Admit(ctx context.Context) (*Ticket, error) {
 	defer e.waiting.Add(-1)
 	select {
 	case e.slots <- struct{}{}:
-		return &Ticket{e}, nil
+		return e.ticket(), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -142,30 +128,41 @@ func (t *Ticket) Release() { <-t.e.slots }
 // caller. Waiters get their turn in order. Out
 // of memory becomes an error.
 func (e *Engine) Use(ctx context.Context, f func() error) (err error) {
+	if err := e.permit(ctx); err != nil {
+		return err
+	}
+	return e.guarded(f)
+}
+
+// permit waits for the permit to use the model.
+func (e *Engine) permit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
 	case e.turn <- struct{}{}:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return e.guarded(f)
 }
 
 // guarded runs f with the permit in hand and gives the permit back.
 func (e *Engine) guarded(f func() error) (err error) {
-	defer func() {
-		<-e.turn
-		switch r := recover().(type) {
-		case nil:
-		case *compute.OutOfMemory:
-			err = r
-		default:
-			panic(r)
-		}
-	}()
+	defer func() { <-e.turn }()
+	defer catch(&err)
 	return f()
+}
+
+// catch, deferred, makes a lack of memory an error.
+func catch(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case *compute.OutOfMemory:
+		*err = r
+	default:
+		panic(r)
+	}
 }
 
 // Check says whether prompt can be continued with p, without waiting for a place.

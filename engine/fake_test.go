@@ -2,9 +2,12 @@ package engine
 
 import (
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"unicode/utf8"
+
+	"sonde/model"
 )
 
 const fakeEOS = 256
@@ -14,36 +17,61 @@ const fakeEOS = 256
 type fakeModel struct {
 	context int
 	script  string // what greedy decoding answers, then EOS
-	step    func() // called within every Extend
+	step    func() // called within every pass
 	using   atomic.Int32
 	open    atomic.Int32
-	fed     atomic.Int32
+	mu      sync.Mutex
+	passes  [][]int // rows of each part of each pass
 }
 
-func (m *fakeModel) NewSequence(int) Sequence { m.open.Add(1); return &fakeSequence{m: m} }
-func (m *fakeModel) Context() int             { return m.context }
-func (m *fakeModel) Vocab() int               { return 257 }
+func (m *fakeModel) NewSequence(maxLen int) model.Sequence {
+	m.open.Add(1)
+	return &fakeSequence{m: m, max: maxLen}
+}
+func (m *fakeModel) Context() int { return m.context }
+func (m *fakeModel) Vocab() int   { return 257 }
+
+// Forward notes what came together in one pass and runs the parts one by one.
+func (m *fakeModel) Forward(parts []model.Part) error {
+	if m.using.Add(1) != 1 {
+		panic("two passes of the model at a time")
+	}
+	defer m.using.Add(-1)
+	var rows []int
+	for _, p := range parts {
+		rows = append(rows, len(p.IDs))
+	}
+	m.mu.Lock()
+	m.passes = append(m.passes, rows)
+	m.mu.Unlock()
+	if m.step != nil {
+		m.step()
+	}
+	for i := range parts {
+		p := &parts[i]
+		all := p.Sequence.(*fakeSequence).extend(p.IDs)
+		switch p.Want {
+		case model.WantAll:
+			p.Logits = append(p.Logits[:0], all...)
+		case model.WantLast:
+			p.Logits = append(p.Logits[:0], all[len(all)-257:]...)
+		}
+	}
+	return nil
+}
 
 type fakeSequence struct {
 	m    *fakeModel
 	hash uint64
 	said int
-	fed  bool
+	len  int
+	max  int
 }
 
-func (s *fakeSequence) Extend(ids []int32) ([]float32, error) {
-	all, err := s.ExtendAll(ids)
-	return all[len(all)-257:], err
-}
-
-func (s *fakeSequence) ExtendAll(ids []int32) ([]float32, error) {
-	if s.m.using.Add(1) != 1 {
-		panic("two sequences in the model at a time")
-	}
-	defer s.m.using.Add(-1)
-	s.m.fed.Add(int32(len(ids)))
-	if s.m.step != nil {
-		s.m.step()
+// extend gives the logits of every position.
+func (s *fakeSequence) extend(ids []int32) []float32 {
+	if s.len += len(ids); s.len > s.max {
+		panic("a sequence grew beyond its bound")
 	}
 	var out []float32
 	for _, id := range ids {
@@ -57,20 +85,22 @@ func (s *fakeSequence) ExtendAll(ids []int32) ([]float32, error) {
 		out = append(out, row...)
 	}
 	if s.m.script != "" {
-		if s.fed {
+		if len(ids) == 1 && s.len > 1 {
 			s.said++
 		}
-		s.fed = true
 		want := fakeEOS
 		if s.said < len(s.m.script) {
 			want = int(s.m.script[s.said])
 		}
 		out[len(out)-257+want] = 30
 	}
-	return out, nil
+	return out
 }
 
-func (s *fakeSequence) Close() { s.m.open.Add(-1) }
+func (s *fakeSequence) Len() int     { return s.len }
+func (s *fakeSequence) Max() int     { return s.max }
+func (s *fakeSequence) Truncate(int) { panic("not needed here") }
+func (s *fakeSequence) Close()       { s.m.open.Add(-1) }
 
 type byteCodec struct{}
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"sonde/model"
 )
 
 // TokenLogProb is a token with the logarithm of the probability the model gave it
@@ -46,8 +48,9 @@ type Result struct {
 
 // Generate continues prompt and calls emit (which may be nil) with every piece of
 // text. It returns when the text ends, when emit returns an error, or between two
-// tokens when ctx is done; the Result holds what there was until then. Other
-// callers' sequences take turns with this one.
+// steps when ctx is done; the Result holds what there was until then. Other callers'
+// sequences go through the model together with this one; an emit that takes its time
+// holds up no other.
 func (e *Engine) Generate(ctx context.Context, prompt []int32, p Params, emit func(Delta) error) (Result, error) {
 	if err := e.Check(prompt, p); err != nil {
 		return Result{PromptTokens: len(prompt)}, err
@@ -62,7 +65,7 @@ func (e *Engine) Generate(ctx context.Context, prompt []int32, p Params, emit fu
 
 // Generate is Engine.Generate for a caller who has a place already.
 func (t *Ticket) Generate(ctx context.Context, prompt []int32, p Params, emit func(Delta) error) (Result, error) {
-	g := &generation{e: t.e, p: p, emit: emit}
+	g := &generation{e: t.e, order: t.order, p: p, emit: emit}
 	g.res.PromptTokens = len(prompt)
 	if err := t.e.Check(prompt, p); err != nil {
 		return g.res, err
@@ -75,10 +78,11 @@ func (t *Ticket) Generate(ctx context.Context, prompt []int32, p Params, emit fu
 // generation is one call of Generate under way.
 type generation struct {
 	e      *Engine
+	order  uint64
 	p      Params
 	emit   func(Delta) error
-	seq    Sequence
-	logits []float32 // a copy: the sequence's own are valid in its turn only
+	m      *member
+	logits []float32 // after the last token
 	res    Result
 	text   strings.Builder
 	stop   stopper
@@ -101,7 +105,8 @@ func (g *generation) run(ctx context.Context, prompt []int32) error {
 	}
 	began := time.Now()
 	defer g.close()
-	if err := g.open(ctx, prompt, len(prompt)+limit); err != nil {
+	g.m = g.e.batch.join(g.order, len(prompt)+limit)
+	if err := g.extend(ctx, prompt); err != nil {
 		return err
 	}
 	fed := time.Now()
@@ -110,44 +115,19 @@ func (g *generation) run(ctx context.Context, prompt []int32) error {
 	return g.decode(ctx, limit)
 }
 
-// open makes the sequence and feeds it the prompt, a piece a turn.
-func (g *generation) open(ctx context.Context, prompt []int32, maxLen int) error {
-	if err := g.begin(ctx, maxLen); err != nil {
-		return err
-	}
-	for len(prompt) > 0 {
-		n := min(len(prompt), g.e.lim.Piece)
-		if err := g.extend(ctx, prompt[:n]); err != nil {
-			return err
-		}
-		prompt = prompt[n:]
-	}
-	return nil
-}
-
-// begin makes the empty sequence.
-func (g *generation) begin(ctx context.Context, maxLen int) error {
-	return g.e.Use(ctx, func() error {
-		g.seq = g.e.model.NewSequence(maxLen)
-		return nil
-	})
-}
-
 // extend appends ids and keeps the logits after them.
-func (g *generation) extend(ctx context.Context, ids []int32) error {
-	return g.e.Use(ctx, func() error {
-		logits, err := g.seq.Extend(ids)
-		g.logits = append(g.logits[:0], logits...)
-		return err
-	})
+func (g *generation) extend(ctx context.Context, ids []int32) (err error) {
+	g.logits, err = g.e.forward(ctx, g.m, ids, model.WantLast)
+	return err
 }
 
 // close frees the sequence, whatever the context says: memory must come back.
 func (g *generation) close() {
-	if g.seq != nil {
+	g.m.leave()
+	if g.m.seq != nil {
 		g.e.turn <- struct{}{}
 		_ = g.e.guarded(func() error {
-			g.seq.Close()
+			g.m.seq.Close()
 			return nil
 		})
 	}
@@ -234,7 +214,7 @@ func (g *generation) send(text string, all bool) error {
 	if g.emit == nil || text == "" && n == 0 {
 		return nil
 	}
-	return g.emit(d)
+	return g.m.aside(func() error { return g.emit(d) })
 }
 
 // logProb looks id up in the softmax of logits, with n alternatives.

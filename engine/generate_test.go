@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"sonde/compute"
+	"sonde/model"
 )
 
 var bg = context.Background()
@@ -252,7 +253,7 @@ func TestLogProbs(t *testing.T) {
 
 type noMemory struct{ fakeModel }
 
-func (*noMemory) NewSequence(int) Sequence {
+func (*noMemory) NewSequence(int) model.Sequence {
 	compute.NewArena("a test", refusing{}).F32(1, 1)
 	return nil
 }

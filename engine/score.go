@@ -1,6 +1,10 @@
 package engine
 
-import "context"
+import (
+	"context"
+
+	"sonde/model"
+)
 
 // scorePiece bounds the logits held at a time: so many positions of V numbers.
 const scorePiece = 32
@@ -11,27 +15,18 @@ func (t *Ticket) Score(ctx context.Context, ids []int32, top int) ([]TokenLogPro
 	if err := t.e.Check(ids, Params{TopLogProbs: top}); err != nil {
 		return nil, err
 	}
-	g := &generation{e: t.e}
+	g := &generation{e: t.e, m: t.e.batch.join(t.order, len(ids))}
 	defer g.close()
-	if err := g.begin(ctx, len(ids)); err != nil {
-		return nil, err
-	}
 	out := make([]TokenLogProb, 0, len(ids)-1)
 	for at := 0; at < len(ids)-1; at += scorePiece {
 		piece := ids[at:min(at+scorePiece, len(ids)-1)]
-		err := t.e.Use(ctx, func() error {
-			logits, err := g.seq.ExtendAll(piece)
-			if err != nil {
-				return err
-			}
-			v := t.e.model.Vocab()
-			for i := range piece {
-				out = append(out, t.e.logProb(logits[i*v:(i+1)*v], ids[at+i+1], top))
-			}
-			return nil
-		})
+		logits, err := t.e.forward(ctx, g.m, piece, model.WantAll)
 		if err != nil {
 			return nil, err
+		}
+		v := t.e.model.Vocab()
+		for i := range piece {
+			out = append(out, t.e.logProb(logits[i*v:(i+1)*v], ids[at+i+1], top))
 		}
 	}
 	return out, nil

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"sonde/engine"
+	"sonde/model"
 	chat "sonde/text"
 )
 
@@ -58,11 +59,30 @@ func (m *fakeModel) ChatPrompt(messages []chat.Message) ([]int32, []int32, error
 	return ids, []int32{0}, nil
 }
 
-func (m *fakeModel) NewSequence(int) engine.Sequence { m.open.Add(1); return &fakeSequence{m: m} }
-func (m *fakeModel) Context() int                    { return 4096 }
-func (m *fakeModel) Vocab() int                      { return fakeV }
-func (m *fakeModel) NewDecoder() engine.Decoder      { return &fakeDecoder{m: m} }
-func (m *fakeModel) EOS() int32                      { return fakeEOS }
+func (m *fakeModel) NewSequence(maxLen int) model.Sequence {
+	m.open.Add(1)
+	return &fakeSequence{m: m, max: maxLen}
+}
+func (m *fakeModel) Context() int               { return 4096 }
+func (m *fakeModel) Vocab() int                 { return fakeV }
+func (m *fakeModel) NewDecoder() engine.Decoder { return &fakeDecoder{m: m} }
+func (m *fakeModel) EOS() int32                 { return fakeEOS }
+
+// Forward runs the parts one after the other.
+func (m *fakeModel) Forward(parts []model.Part) error {
+	if m.step != nil {
+		m.step()
+	}
+	for i := range parts {
+		p := &parts[i]
+		row := p.Sequence.(*fakeSequence).extend(p)
+		p.Logits = append(make([]float32, max(0, len(p.IDs)-1)*fakeV), row...)
+		if p.Want == model.WantLast {
+			p.Logits = row
+		}
+	}
+	return nil
+}
 func (m *fakeModel) DecodeBytes(ids []int32) (b []byte) {
 	for _, id := range ids {
 		if id < 256 {
@@ -75,17 +95,18 @@ func (m *fakeModel) DecodeBytes(ids []int32) (b []byte) {
 type fakeSequence struct {
 	m    *fakeModel
 	said int
-	fed  bool
+	fed  bool // the prompt's end was met
+	len  int
+	max  int
 }
 
-func (s *fakeSequence) Extend(ids []int32) ([]float32, error) {
-	if s.m.step != nil {
-		s.m.step()
-	}
+// extend gives the logits after a part.
+func (s *fakeSequence) extend(p *model.Part) []float32 {
+	s.len += len(p.IDs)
 	if s.fed {
 		s.said++
 	}
-	s.fed = true
+	s.fed = p.Want == model.WantLast
 	row := make([]float32, fakeV)
 	want := fakeEOS
 	if s.said < len(s.m.script) {
@@ -94,13 +115,13 @@ func (s *fakeSequence) Extend(ids []int32) ([]float32, error) {
 		want = int(s.m.script[s.said%len(s.m.script)])
 	}
 	row[want] = 40
-	return row, nil
+	return row
 }
 
-func (s *fakeSequence) ExtendAll(ids []int32) ([]float32, error) {
-	return make([]float32, len(ids)*fakeV), nil
-}
-func (s *fakeSequence) Close() { s.m.open.Add(-1) }
+func (s *fakeSequence) Len() int     { return s.len }
+func (s *fakeSequence) Max() int     { return s.max }
+func (s *fakeSequence) Truncate(int) { panic("not needed here") }
+func (s *fakeSequence) Close()       { s.m.open.Add(-1) }
 
 type fakeDecoder struct {
 	m       *fakeModel
