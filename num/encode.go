@@ -32,17 +32,31 @@ func (b BlockType) Encode(dst []byte, src, importance []float32) {
 		panic(fmt.Sprintf("num: %d elements with %d weights are not whole blocks of %v, %d each",
 			len(src), len(importance), b, s.elements))
 	}
-	var e encoder
+	e := encoder{weighted: importance != nil}
+	search := b.searched(e.weighted)
 	for ; len(src) > 0; src = src[s.elements:] {
-		if importance == nil {
-			e.set(src[:s.elements], nil)
-		} else {
-			e.set(src[:s.elements], importance[:s.elements])
+		copy(e.x[:], src[:s.elements])
+		if search && e.weighted {
+			e.weigh(s.elements, importance[:s.elements])
 			importance = importance[s.elements:]
+		} else if search {
+			e.weigh(s.elements, nil)
 		}
 		b.encode(&e, dst[:s.bytes])
 		dst = dst[s.bytes:]
 	}
+}
+
+// searched reports whether the format's factors are searched for, with or without
+// importance, and do not follow from the extremes alone.
+func (b BlockType) searched(weighted bool) bool {
+	switch b {
+	case Q8_0:
+		return false
+	case Q4_0, Q4_1, Q5_0, Q5_1:
+		return weighted
+	}
+	return true
 }
 
 // encoder is a block on its way into bytes.
@@ -56,12 +70,11 @@ type encoder struct {
 // calibration never met may still be met.
 const leastImportance = 1e-4
 
-// set takes a block and weighs the squared error of its elements: by their importance,
-// and by sqrt(mean square + x*x), since the errors of large elements lean towards zero
+// weigh says what the squared errors of the block's n elements count: their importance
+// times sqrt(mean square + x*x), since the errors of large elements lean towards zero
 // and therefore add up.
-func (e *encoder) set(x, importance []float32) {
-	copy(e.x[:], x)
-	e.weighted = importance != nil
+func (e *encoder) weigh(n int, importance []float32) {
+	x := e.x[:n]
 	var square, all float32
 	for _, v := range x {
 		square += mul(v, v)
@@ -69,11 +82,11 @@ func (e *encoder) set(x, importance []float32) {
 	for _, v := range importance {
 		all += v
 	}
-	square, all = square/float32(len(x)), float32(len(x))*inverse(all)
+	square, all = square/float32(n), float32(n)*inverse(all)
 	for i, v := range x {
 		w := sqrt(square + mul(v, v))
 		if all > 0 {
-			w *= max(importance[i]*all, leastImportance)
+			w *= max(mul(importance[i], all), leastImportance)
 		}
 		e.w[i], e.wx[i] = w, mul(w, v)
 	}
