@@ -29,16 +29,38 @@ func CheckParts(parts []Part, vocab int, own func(Sequence) bool) error {
 			return fmt.Errorf("%w: %d tokens after %d do not fit a sequence of at most %d", ErrPart, len(p.IDs), p.Sequence.Len(), p.Sequence.Max())
 		}
 		seen[p.Sequence] = true
-		for _, id := range p.IDs {
-			if id < 0 || int(id) >= vocab {
-				return fmt.Errorf("%w: token id %d is outside the vocabulary of %d", ErrPart, id, vocab)
-			}
+		if err := p.checkIDs(vocab); err != nil {
+			return err
 		}
 	}
 	for i := range parts {
 		p := &parts[i]
 		n := p.wanted() * vocab
 		p.Logits = slices.Grow(p.Logits[:0], n)[:n]
+		if p.Want == WantLogProbs {
+			p.LogP = slices.Grow(p.LogP[:0], len(p.IDs))[:len(p.IDs)]
+			clear(p.LogP)
+		}
+	}
+	return nil
+}
+
+func (p *Part) checkIDs(vocab int) error {
+	for _, id := range p.IDs {
+		if id < 0 || int(id) >= vocab {
+			return fmt.Errorf("%w: token id %d is outside the vocabulary of %d", ErrPart, id, vocab)
+		}
+	}
+	if p.Want != WantLogProbs {
+		return nil
+	}
+	if len(p.Targets) != len(p.IDs) {
+		return fmt.Errorf("%w: %d targets for %d tokens", ErrPart, len(p.Targets), len(p.IDs))
+	}
+	for _, id := range p.Targets {
+		if int(id) >= vocab {
+			return fmt.Errorf("%w: target %d is outside the vocabulary of %d", ErrPart, id, vocab)
+		}
 	}
 	return nil
 }
@@ -89,9 +111,11 @@ func Chunks(parts []Part, rows int) []Chunk {
 // headRows bounds the rows whose logits are made at a time, and with it the memory.
 const headRows = 128
 
-// Head meets those of the chunk's rows h [rows, D] whose logits a part wants with head
-// [V, D], some at a time, and writes the parts' logits. show sees them first.
+// Head meets those of the chunk's rows h [rows, D] that a part wants something of with
+// head [V, D], some at a time, and writes the parts' logits or log-probabilities. show
+// sees them first.
 func (c Chunk) Head(be compute.Backend, ar *compute.Arena, parts []Part, h, head compute.Tensor, show func(rows compute.Tensor)) {
+	c.logProbs(be, ar, parts, h, head, show)
 	var rows []int32
 	var out [][]float32
 	v := head.NumRows()
@@ -119,5 +143,34 @@ func (c Chunk) Head(be compute.Backend, ar *compute.Arena, parts []Part, h, head
 			be.DownloadF32(out[at+i], l.Rows(i, i+1))
 		}
 		ar.Release(mark)
+	}
+}
+
+// logProbs is Head for the parts that want log-probabilities.
+func (c Chunk) logProbs(be compute.Backend, ar *compute.Arena, parts []Part, h, head compute.Tensor, show func(rows compute.Tensor)) {
+	var rows, targets []int32
+	var out []*float32
+	for _, s := range c.Spans {
+		p := &parts[s.Part]
+		for j := range s.Rows {
+			if k := s.From + j; p.Want == WantLogProbs && p.Targets[k] >= 0 {
+				rows, targets, out = append(rows, int32(s.Row+j)), append(targets, p.Targets[k]), append(out, &p.LogP[k])
+			}
+		}
+	}
+	n := len(rows)
+	if n == 0 {
+		return
+	}
+	pick, picked, ids, logp := ar.I32(1, n), ar.F32(n, h.NumCols()), ar.I32(1, n), ar.F32(1, n)
+	be.UploadI32(pick, rows)
+	be.UploadI32(ids, targets)
+	be.Embed(picked, h, pick) // gathers rows
+	show(picked)
+	be.LogProb(compute.LogProbArgs{H: picked, W: head, Targets: ids, LogP: logp, BF16: head.DType() == compute.BF16})
+	v := make([]float32, n)
+	be.DownloadF32(v, logp)
+	for i := range out {
+		*out[i] = v[i]
 	}
 }

@@ -62,11 +62,13 @@ type Sequence interface {
 // Want says which logits a Part asks for.
 type Want uint8
 
-// The logits of no position, of the last, of all.
+// The logits of no position, of the last, of all; or, instead of logits, the
+// log-probabilities of given tokens.
 const (
 	WantNone Want = iota
 	WantLast
 	WantAll
+	WantLogProbs
 )
 
 // Part is one sequence's share of a Forward.
@@ -75,6 +77,10 @@ type Part struct {
 	IDs      []int32
 	Want     Want
 	Logits   []float32 // result: [V], or [len(IDs), V] for WantAll; grown if too short
+	// Targets are for WantLogProbs: the token after each of IDs, negative for places to
+	// pass over, whose rows never meet the head. LogP is the result, as long, 0 there.
+	Targets []int32
+	LogP    []float32
 }
 
 // Tap is shown what crosses a model, for goldens, importance matrices and reports. Its

@@ -261,6 +261,40 @@ func TestForwardSideBySide(t *testing.T) {
 	}
 }
 
+// scored compares the log-probabilities of a text's tokens, two of them passed over, with
+// the softmax of its logits.
+func scored(t *testing.T, m *Model, text []int32, logits []float32) {
+	t.Helper()
+	s := m.NewSequence(len(text))
+	defer s.Close()
+	targets := append(slices.Clone(text[1:]), -1)
+	targets[4] = -1
+	p := []model.Part{{Sequence: s, IDs: text, Want: model.WantLogProbs, Targets: targets}}
+	if err := m.Forward(p); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range targets {
+		want := 0.0
+		if id >= 0 {
+			row, sum := logits[i*m.cfg.VocabSize:(i+1)*m.cfg.VocabSize], 0.0
+			for _, l := range row {
+				sum += math.Exp(float64(l))
+			}
+			want = float64(row[id]) - math.Log(sum)
+		}
+		if math.Abs(float64(p[0].LogP[i])-want) > 1e-5 {
+			t.Errorf("token %d has the log-probability %v, expected %v", i, p[0].LogP[i], want)
+		}
+	}
+	for _, bad := range [][]int32{text[1:], append(slices.Clone(text[1:]), int32(m.cfg.VocabSize))} {
+		p[0].Sequence.Truncate(0)
+		p[0].Targets = bad
+		if err := m.Forward(p); !errors.Is(err, model.ErrPart) {
+			t.Errorf("targets %v: %v", bad, err)
+		}
+	}
+}
+
 // TestTruncate: a sequence cut back goes on as one that never went further; wants other
 // than all give the same rows.
 func TestTruncate(t *testing.T) {
@@ -280,6 +314,7 @@ func TestTruncate(t *testing.T) {
 		t.Errorf("%d logits that nobody wanted", len(got))
 	}
 	run(model.WantAll, 3, 4, 5)
+	scored(t, m, b.Tokens[:12], want)
 	s.Truncate(7)
 	if got := run(model.WantLast, b.Tokens[7:12]...); !slices.Equal(got, want[11*v:]) || s.Len() != 12 {
 		t.Errorf("after a cut the last logits differ, %d tokens", s.Len())
