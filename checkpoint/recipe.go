@@ -115,11 +115,17 @@ func iq4(m mixture) num.BlockType {
 	return m.base
 }
 
-// aliases are short names of recipes.
+// recipeAliases are short names of recipes.
 var recipeAliases = map[string]string{"Q2_K_M": "Q2_K", "Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
 // Recipes lists the names that Quantize knows, sorted.
 func Recipes() []string { return slices.Sorted(maps.Keys(recipes)) }
+
+// CheckRecipe is the error of Quantize for a name that it does not know.
+func CheckRecipe(name string) error {
+	_, err := findRecipe(name)
+	return err
+}
 
 // findRecipe finds a recipe by its name in any case.
 func findRecipe(name string) (recipe, error) {

@@ -20,6 +20,7 @@ type benchCmd struct {
 	Seqs         int    `help:"Sequences of a training step (default: ${default})." default:"8" placeholder:"N"`
 	JSON         bool   `name:"json" help:"Print one JSON object."`
 	threadFlag
+	activationsFlag
 }
 
 // Help is shown with the flags.
@@ -71,7 +72,7 @@ func (c benchCmd) Run(ctx context.Context, s streams) error {
 }
 
 func (c benchCmd) generation(ctx context.Context, s streams) (*sonde.GenerationSpeed, error) {
-	m, err := open(s, c.Model, sonde.Options{Threads: c.Threads})
+	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations})
 	if err != nil {
 		return nil, err
 	}

@@ -19,11 +19,12 @@ import (
 
 // chatCmd talks to a model.
 type chatCmd struct {
-	Model  string `arg:"" help:"Folder of the model."`
+	Model  string `arg:"" help:"The model: a folder, a .gguf file, or a name on the hub."`
 	System string `help:"System message to begin with." placeholder:"TEXT"`
 	samplingFlags
 	MaxTokens int `help:"Answer in at most so many tokens; 0 goes on to the context's end (default: ${default})." default:"512" placeholder:"N"`
 	threadFlag
+	activationsFlag
 	templateFlag
 }
 
@@ -46,7 +47,7 @@ func (c chatCmd) Run(ctx context.Context, s streams) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
-	m, err := open(s, c.Model, sonde.Options{Threads: c.Threads, ChatTemplate: c.ChatTemplate})
+	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations, ChatTemplate: c.ChatTemplate})
 	if err != nil {
 		return err
 	}

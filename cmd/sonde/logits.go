@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 type logitsCmd struct {
 	Model string `arg:"" help:"Folder of the model."`
 	threadFlag
+	activationsFlag
 }
 
 // Help is shown with the flags.
@@ -29,8 +31,8 @@ Examples:
 }
 
 // Run answers line after line.
-func (c logitsCmd) Run(s streams) error {
-	m, err := open(s, c.Model, sonde.Options{Threads: c.Threads})
+func (c logitsCmd) Run(ctx context.Context, s streams) error {
+	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations})
 	if err != nil {
 		return err
 	}

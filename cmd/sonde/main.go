@@ -15,7 +15,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"sonde/checkpoint"
 	"sonde/engine"
+	"sonde/text"
 	"sonde/train"
 )
 
@@ -27,6 +29,13 @@ type cli struct {
 	Run        runCmd        `cmd:"" help:"Continue a text."`
 	Chat       chatCmd       `cmd:"" help:"Talk to a model in the terminal."`
 	Serve      serveCmd      `cmd:"" help:"Serve models over OpenAI's HTTP API, with a page to try them."`
+	Pull       pullCmd       `cmd:"" help:"Fetch a model from the hub."`
+	List       listCmd       `cmd:"" help:"List the models that were fetched."`
+	Show       showCmd       `cmd:"" help:"Show a fetched model's files."`
+	Rm         rmCmd         `cmd:"" help:"Remove fetched models."`
+	Convert    convertCmd    `cmd:"" help:"Write a model as GGUF or safetensors, or in another number format."`
+	Quantize   quantizeCmd   `cmd:"" help:"Write a model in fewer bits."`
+	Inspect    inspectCmd    `cmd:"" help:"Say what a model's files hold and what it needs."`
 	Plan       planCmd       `cmd:"" help:"Say what a model costs before anything is allocated."`
 	Perplexity perplexityCmd `cmd:"" help:"Measure how well a model predicts a text."`
 	Bench      benchCmd      `cmd:"" help:"Measure this machine, and a model on it."`
@@ -70,6 +79,8 @@ func newParser(c *cli, s streams, exit func(int)) (*kong.Kong, error) {
 		kong.Description("The DeepSeek stack in one program: train a V3-style model, run it, serve it."),
 		kong.Writers(s.out, s.err),
 		kong.Exit(exit),
+		kong.Vars{"templates": strings.Join(text.TemplateNames(), ", ")},
+		kong.Vars{"recipes": strings.Join(checkpoint.Recipes(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
 }

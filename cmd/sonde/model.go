@@ -1,8 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"strings"
+
+	"golang.org/x/term"
 
 	"sonde"
 	"sonde/engine"
@@ -13,13 +20,37 @@ type threadFlag struct {
 	Threads int `help:"Threads to compute with; 0 takes every core." default:"0" placeholder:"N"`
 }
 
-// templateFlag overrides the model's chat template.
-type templateFlag struct {
-	ChatTemplate string `help:"Chat template to use instead of the model's own: plain or deepseek-v3." placeholder:"NAME"`
+// activationsFlag says what meets block-quantised weights.
+type activationsFlag struct {
+	Activations string `help:"What meets quantised weights: int8 is faster, f32 exact (default: ${default})." enum:"int8,f32" default:"int8"`
 }
 
-// open loads the model at path and passes on its warnings.
-func open(s streams, path string, o sonde.Options) (*sonde.Model, error) {
+// templateFlag overrides the model's chat template.
+type templateFlag struct {
+	ChatTemplate string `help:"Chat template to use instead of the model's own: ${templates}." placeholder:"NAME"`
+}
+
+// located is the path of a model that is given by path or by its name on the hub. One
+// that is not there is offered for pulling where somebody can answer.
+func located(ctx context.Context, s streams, name string) (string, error) {
+	path, err := sonde.Locate(name)
+	missing := (*sonde.NotPulled)(nil)
+	if !errors.As(err, &missing) || s.in == nil || !term.IsTerminal(int(s.in.Fd())) || !isTerminal(s.err) {
+		return path, err
+	}
+	fmt.Fprintf(s.err, "%s is not here. Fetch it from the hub? [Y/n] ", name)
+	answer, rerr := bufio.NewReader(io.LimitReader(s.in, 100)).ReadString('\n')
+	if a := strings.ToLower(strings.TrimSpace(answer)); rerr != nil || a != "" && a != "y" && a != "yes" {
+		return "", err
+	}
+	return pull(ctx, s, name)
+}
+
+// open loads the model at path, or of that name on the hub, and passes on its warnings.
+func open(ctx context.Context, s streams, path string, o sonde.Options) (*sonde.Model, error) {
+	if _, err := located(ctx, s, path); err != nil {
+		return nil, err
+	}
 	m, err := sonde.Open(path, o)
 	if err != nil {
 		return nil, err

@@ -14,13 +14,14 @@ import (
 
 // perplexityCmd measures a model on a text.
 type perplexityCmd struct {
-	Model     string `arg:"" help:"Folder of the model."`
+	Model     string `arg:"" help:"The model: a folder, a .gguf file, or a name on the hub."`
 	Data      string `required:"" help:"File with the text." placeholder:"FILE"`
 	Window    int    `help:"Cut the text into windows of so many tokens side by side; only full ones that at least one token follows count. By default every token counts, in windows of the model's context that overlap by half." placeholder:"N"`
 	CountFrom int    `help:"Count tokens from this place of each window on; without --window, how many tokens a window repeats of the one before." placeholder:"N"`
 	BOS       bool   `name:"bos" help:"Put the beginning-of-text token before the text, or before each window."`
 	JSON      bool   `name:"json" help:"Print one JSON object."`
 	threadFlag
+	activationsFlag
 }
 
 // Help is shown with the flags.
@@ -55,7 +56,7 @@ func (c perplexityCmd) Run(ctx context.Context, s streams) error {
 	if !utf8.Valid(text) {
 		return fmt.Errorf("%s is not UTF-8 text; --data names the text to measure", c.Data)
 	}
-	m, err := open(s, c.Model, sonde.Options{Threads: c.Threads})
+	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations})
 	if err != nil {
 		return err
 	}

@@ -15,11 +15,12 @@ import (
 
 // runCmd continues a text.
 type runCmd struct {
-	Model  string  `arg:"" help:"Folder of the model."`
+	Model  string  `arg:"" help:"The model: a folder, a .gguf file, or a name on the hub."`
 	Prompt *string `arg:"" optional:"" help:"Text to continue; without it standard input is read."`
 	samplingFlags
 	MaxTokens int `help:"Write at most so many tokens; 0 goes on to the context's end (default: ${default})." default:"256" placeholder:"N"`
 	threadFlag
+	activationsFlag
 }
 
 // Help is shown with the flags.
@@ -45,7 +46,7 @@ func (c runCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	m, err := open(s, c.Model, sonde.Options{Threads: c.Threads})
+	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations})
 	if err != nil {
 		return err
 	}

@@ -13,12 +13,13 @@ import (
 
 // serveCmd serves models over HTTP.
 type serveCmd struct {
-	Models []string `arg:"" name:"model" help:"Folders of the models; requests call them by the folders' names."`
+	Models []string `arg:"" name:"model" help:"The models: folders, .gguf files, or names on the hub; requests call them by these names."`
 	Addr   string   `help:"Address to listen on; port 0 takes any free one (default: ${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	APIKey string   `name:"api-key" help:"Key that requests must send as \"Authorization: Bearer KEY\"." env:"SONDE_API_KEY" placeholder:"KEY"`
 	Slots  int      `help:"Answers written side by side (default: ${default})." default:"4" placeholder:"N"`
 	Queue  int      `help:"Requests that may wait; more are told to come back (default: ${default})." default:"64" placeholder:"N"`
 	threadFlag
+	activationsFlag
 	templateFlag
 }
 
@@ -51,7 +52,7 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 	var models []serve.Model
 	names := map[string]string{}
 	for _, path := range c.Models {
-		m, err := open(s, path, sonde.Options{Threads: c.Threads, ChatTemplate: c.ChatTemplate, Limits: engine.Limits{Slots: c.Slots, Queue: queue}})
+		m, err := open(ctx, s, path, sonde.Options{Threads: c.Threads, Activations: c.Activations, ChatTemplate: c.ChatTemplate, Limits: engine.Limits{Slots: c.Slots, Queue: queue}})
 		if err != nil {
 			return err
 		}
