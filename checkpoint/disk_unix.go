@@ -4,8 +4,8 @@ package checkpoint
 
 import "golang.org/x/sys/unix"
 
-// freeBytes is what the disk of the folder dir can still take from this user.
-func freeBytes(dir string) (int64, error) {
+// FreeBytes is what the disk of the folder dir can still take from this user.
+func FreeBytes(dir string) (int64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return 0, err

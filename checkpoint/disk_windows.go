@@ -2,8 +2,8 @@ package checkpoint
 
 import "golang.org/x/sys/windows"
 
-// freeBytes is what the disk of the folder dir can still take from this user.
-func freeBytes(dir string) (int64, error) {
+// FreeBytes is what the disk of the folder dir can still take from this user.
+func FreeBytes(dir string) (int64, error) {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
 		return 0, err
