@@ -1,10 +1,7 @@
 package sonde
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,15 +24,20 @@ const (
 )
 
 // Open opens the model at path: a folder in Hugging Face's layout, as a training run
-// leaves it too, a .safetensors file beside its config.json, or a .gguf file. Weights
+// leaves it too, a .safetensors file beside its config.json, a .gguf file, or the name
+// of a model on the hub that was pulled (see Locate). Weights
 // are not read but mapped, and run in the format that they have there. The files must
 // stay as they are until Close; one that is cut short is an error of what runs then.
 func Open(path string, o Options) (*Model, error) {
-	if err := looksLikeModel(path); err != nil {
+	at, err := Locate(path)
+	if err != nil {
 		return nil, err
 	}
-	m := &Model{name: nameOf(path)}
-	if err := m.open(path, o); err != nil {
+	m := &Model{name: path}
+	if at == path { // not a name on the hub
+		m.name = nameOf(path)
+	}
+	if err := m.open(at, o); err != nil {
 		m.free()
 		return nil, err
 	}
@@ -70,15 +72,6 @@ func activations(name string) (compute.Activations, error) {
 	return 0, fmt.Errorf("activations %q are not known: choose %s or %s", name, ActivationsInt8, ActivationsF32)
 }
 
-// looksLikeModel gives the commonest mistake an answer of its own.
-func looksLikeModel(path string) error {
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s does not exist; name the folder of a training run or of a Hugging Face model, or a .gguf file, or make one: \"sonde train --help\"", ErrNoModel, path)
-	}
-	return err
-}
-
 // nameOf is the folder's own name, or the file's without its ending, whatever way the
 // path is written.
 func nameOf(path string) string {
@@ -109,9 +102,27 @@ func (m *Model) read(template string) (err error) {
 			return fmt.Errorf("%s: %w", s.Path, err)
 		}
 	}
+	if err := m.checkTemplate(); err != nil {
+		return err
+	}
 	if m.tok.VocabSize() > m.cfg.Vocab() {
 		return fmt.Errorf("%s: the tokenizer has %d tokens, but config.json says vocab_size %d; they belong to different models: fetch both from one place",
 			s.Path, m.tok.VocabSize(), m.cfg.Vocab())
+	}
+	return nil
+}
+
+// checkTemplate chooses V3.2's prompts, which come as code and not as a template, and
+// warns of a template that is not one of the known ones.
+func (m *Model) checkTemplate() error {
+	if m.tokCfg.ChatTemplate == "" {
+		if m.cfg.Architecture() == "DeepseekV32ForCausalLM" {
+			return m.tokCfg.UseTemplate("deepseek-v3.2")
+		}
+		return nil
+	}
+	if name, err := m.tokCfg.Template(); err == nil && name == text.ForeignTemplate {
+		m.warnings = append(m.warnings, "the chat template is none of those that are known and checked; it runs in a sandbox, and prompts may differ from what the model's authors meant if the file was changed")
 	}
 	return nil
 }
