@@ -1,6 +1,7 @@
 package num
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"math"
@@ -205,4 +206,31 @@ func TestEncodeAgain(t *testing.T) {
 			t.Errorf("%v: a second rounding moves the numbers by %.4f", b, got)
 		}
 	}
+}
+
+// FuzzEncode encodes whatever floats with whatever importance in every format: no panic,
+// and the bytes decode.
+func FuzzEncode(f *testing.F) {
+	r := rand.NewChaCha8([32]byte{})
+	for range 4 {
+		b := make([]byte, 2048)
+		r.Read(b)
+		f.Add(b[:1024], b[1024:])
+		f.Add(b[:1024], b[:0])
+	}
+	f.Fuzz(func(t *testing.T, bits, weights []byte) {
+		var x, w [256]float32
+		for i := range x {
+			if 4*i+4 <= len(bits) {
+				x[i] = math.Float32frombits(binary.LittleEndian.Uint32(bits[4*i:]))
+			}
+			if 4*i+4 <= len(weights) {
+				w[i] = math.Float32frombits(binary.LittleEndian.Uint32(weights[4*i:]))
+			}
+		}
+		for _, b := range writable() {
+			b.decoded(b.coded(x[:], nil))
+			b.decoded(b.coded(x[:], w[:]))
+		}
+	})
 }
