@@ -31,6 +31,23 @@ func testBackends(t testing.TB) map[string]compute.Backend {
 // TestGoldenModels compares with transformers over every case of the folder.
 func TestGoldenModels(t *testing.T) { runGoldens(t, golden.Cases(t, "model")) }
 
+// TestTinyGolden is the project's own small cases, there in every clone: biases and
+// linear scaling, YaRN rounded and not, Mistral.
+func TestTinyGolden(t *testing.T) {
+	entries, err := os.ReadDir("testdata/golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []golden.Case
+	for _, e := range entries {
+		cases = append(cases, golden.Case{Name: e.Name(), Dir: "testdata/golden/" + e.Name()})
+	}
+	if len(cases) == 0 {
+		t.Fatal("testdata/golden holds no case")
+	}
+	runGoldens(t, cases)
+}
+
 func runGoldens(t *testing.T, cases []golden.Case) {
 	for _, c := range cases {
 		raw, err := os.ReadFile(c.Path("config.json"))
