@@ -29,7 +29,7 @@ type listCmd struct {
 func (listCmd) Help() string {
 	return `Lists the models in the cache, those too that Hugging Face's own tools put there.
 
-Example:
+Examples:
   sonde list`
 }
 
@@ -80,7 +80,7 @@ type showCmd struct {
 func (showCmd) Help() string {
 	return `Shows where a pulled model is and which files there are of it. What is in the files, "sonde inspect" tells.
 
-Example:
+Examples:
   sonde show deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B`
 }
 
@@ -126,7 +126,7 @@ type rmCmd struct {
 func (rmCmd) Help() string {
 	return `Removes models from the cache, with all their revisions. Folders and files that are not in the cache are never touched.
 
-Example:
+Examples:
   sonde rm deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B`
 }
 
