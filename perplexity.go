@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
-	"sonde/checkpoint"
 	"sonde/engine"
+	"sonde/model"
 )
 
 // PerplexityOptions say which tokens of a text count, and with how much before them.
@@ -43,8 +44,8 @@ type window struct {
 	from            int
 }
 
-// Perplexity measures the model on text, which it reads as plain text. It uses the
-// trainer's form of attention, whose rounding differs from generation's.
+// Perplexity measures the model on text, which it reads as plain text, in the form in
+// which it generates. The head's activations stay float32.
 func (m *Model) Perplexity(ctx context.Context, text string, o PerplexityOptions) (Perplexity, error) {
 	leave, err := m.enter()
 	if err != nil {
@@ -112,24 +113,41 @@ func slide(ids []int32, span, overlap int) ([]window, error) {
 	}
 }
 
-// measure adds up the windows in order. Between two of them others use the model.
+// scorePiece is how many tokens of a window are read between two turns of others.
+const scorePiece = 512
+
+// score gives the log-probability of each of w's targets, 0 for those that do not count.
+func (m *Model) score(ctx context.Context, w window) ([]float32, error) {
+	var seq model.Sequence
+	if err := m.eng.Use(ctx, func() error { seq = m.net.NewSequence(len(w.tokens)); return nil }); err != nil {
+		return nil, err
+	}
+	defer m.eng.Use(context.WithoutCancel(ctx), func() error { seq.Close(); return nil })
+	targets := slices.Clone(w.targets)
+	for i := range w.from {
+		targets[i] = -1
+	}
+	var out []float32
+	for at := 0; at < len(w.tokens); at += scorePiece {
+		to := min(at+scorePiece, len(w.tokens))
+		p := []model.Part{{Sequence: seq, IDs: w.tokens[at:to], Want: model.WantLogProbs, Targets: targets[at:to]}}
+		if err := m.eng.Use(ctx, func() error { return m.net.Forward(p) }); err != nil {
+			return nil, err
+		}
+		out = append(out, p[0].LogP...)
+	}
+	return out, nil
+}
+
+// measure adds up the windows in order. Between two pieces of one others use the model.
 func (m *Model) measure(ctx context.Context, windows []window, progress func(int, int)) (Perplexity, error) {
-	ar := m.be.NewArena("the text being measured")
-	defer ar.Free()
 	nats, bytes, total := 0.0, 0, 0
 	for _, w := range windows {
 		total += len(w.targets) - w.from
 	}
 	var p Perplexity
 	for _, w := range windows {
-		var logp []float32
-		err := m.eng.Use(ctx, func() error {
-			return checkpoint.Guard(func() error {
-				ar.Reset()
-				logp = m.bare.LogProbs(ar, 1, w.tokens, w.targets)
-				return nil
-			})
-		})
+		logp, err := m.score(ctx, w)
 		if err != nil {
 			return p, err
 		}
