@@ -1,17 +1,20 @@
 package llama
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"sonde/compute"
 	"sonde/compute/cpu"
 	"sonde/model"
 	"sonde/nn"
+	"sonde/num"
 )
 
 // toys are configs small enough for the reference, one for each detail in which the
@@ -405,4 +408,74 @@ func ExampleParseConfig() {
 	// config.json: "intermediate_size" is missing
 	// config.json: "num_hidden_layers" is missing
 	// config.json: "num_attention_heads" is missing
+}
+
+// TestQuantisedBase: on weights that are only read, in blocks or in half precision,
+// logits and what gradients remain are those of the model with the weights widened, bit
+// for bit. So an adapter beside a quantised base trains as beside the widened one.
+func TestQuantisedBase(t *testing.T) {
+	cfg := *toys()[0]
+	cfg.HiddenSize, cfg.IntermediateSize, cfg.HeadDim, cfg.NumAttentionHeads, cfg.NumKeyValueHeads, cfg.VocabSize = 64, 96, 16, 4, 2, 70
+	cfg.QKVBias, cfg.NumHiddenLayers = true, 2
+	for name, be := range testBackends(t) {
+		for _, dt := range []compute.DType{compute.BlockDType(num.Q8_0), compute.BlockDType(num.Q4_1), compute.F16} {
+			for _, tied := range []bool{true, false} {
+				cfg.TieEmbeddings = tied
+				m, ar, b := toyModelOn(t, be, &cfg)
+				quantise(t, m, ar, dt)
+				wide := New(&cfg, be, ar)
+				theirs := wide.Params()
+				for i, p := range m.Params() {
+					v := make([]float32, p.T.Len())
+					be.DownloadF32(v, p.T)
+					be.UploadF32(theirs[i].T, v)
+				}
+				if !slices.Equal(all(t, m, b.Tokens), all(t, wide, b.Tokens)) {
+					t.Errorf("%s, %v, tied %v: other logits than with widened weights", name, dt, tied)
+				}
+				got, want := m.Twin(ar), wide.Twin(ar)
+				r1 := m.LossAndGrad(ar, b, got, model.StepOptions{Scale: 1})
+				r2 := wide.LossAndGrad(ar, b, want, model.StepOptions{Scale: 1})
+				if r1.Loss != r2.Loss {
+					t.Errorf("%s, %v, tied %v: loss %v, expected %v", name, dt, tied, r1.Loss, r2.Loss)
+				}
+				kept := map[string]compute.Tensor{}
+				for _, p := range want.Params() {
+					kept[p.Name] = p.T
+				}
+				for _, p := range got.Params() {
+					if !slices.Equal(p.T.Float32s(), kept[p.Name].Float32s()) {
+						t.Errorf("%s, %v, tied %v: another gradient of %s", name, dt, tied, p.Name)
+					}
+				}
+				if len(got.Params()) != len(m.Blocks()) || len(m.Blocks()) == 0 {
+					t.Errorf("%s: %d gradients for %d trained weights", name, len(got.Params()), len(m.Blocks()))
+				}
+				wide.Close()
+			}
+		}
+	}
+}
+
+// quantise replaces the matrices of m by others of format dt in ar.
+func quantise(t *testing.T, m *Model, ar *compute.Arena, dt compute.DType) {
+	t.Helper()
+	for _, s := range m.Slots() {
+		if s.FP32 {
+			continue
+		}
+		rows, cols := s.T.NumRows(), s.T.NumCols()
+		v := make([]float32, rows*cols)
+		m.be.DownloadF32(v, s.T)
+		w := ar.Alloc(dt, rows, cols)
+		raw := unsafe.Slice((*byte)(w.Ptr()), rows*dt.RowBytes(cols))
+		if b, ok := dt.Block(); ok {
+			b.Encode(raw, v, nil)
+		} else {
+			for i, x := range v {
+				binary.LittleEndian.PutUint16(raw[2*i:], num.F16FromF32(x))
+			}
+		}
+		*s.Field = w
+	}
 }
