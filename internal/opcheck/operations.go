@@ -28,6 +28,8 @@ var operations = []struct {
 	{"FormatsHeads", formatHeads},
 	{"FormatsRead", formatReads},
 	{"FormatsLogProb", formatLogProbs},
+	{"Int8", int8Products},
+	{"Int8Grouped", int8Groups},
 }
 
 type tensors = map[string]compute.Tensor

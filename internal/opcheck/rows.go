@@ -46,6 +46,9 @@ func splits() (ss []split) {
 			}
 			ss = append(ss, splitHeads(q, strided), splitLogProb(q, strided))
 		}
+		for _, b := range blockFormats() {
+			ss = append(ss, splitInt8(b, strided))
+		}
 		ss = append(ss, splitLatent(strided, 0), splitLatent(strided, 90), splitAttention(strided, 0), splitAttention(strided, 230), splitSequences(strided), splitNorm(strided), splitRoute(strided))
 	}
 	return ss
