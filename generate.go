@@ -2,8 +2,11 @@ package sonde
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
+	"math"
+	"slices"
 
 	"sonde/engine"
 	"sonde/text"
@@ -13,8 +16,13 @@ import (
 // greedy decoding to the end of the context.
 type GenerateOptions = engine.Params
 
-// Message is one turn of a conversation: Role is "system", "user" or "assistant".
+// Message is one turn of a conversation: Role is "system", "user", "assistant" or
+// "tool".
 type Message = text.Message
+
+// ChatOptions say what the chat template is told beside the messages: tools, whether
+// to think.
+type ChatOptions = text.RenderOptions
 
 // Prompt is the tokens of s, after the beginning-of-text token where the model's texts
 // begin with one; begin counts such tokens (0 or 1). Text that spells a control token is
@@ -30,19 +38,53 @@ func (m *Model) Prompt(s string) (ids []int32, begin int) {
 // answer, the answer is over.
 const userToken = "<｜User｜>"
 
-// ChatPrompt is the tokens of a conversation, rendered with the model's chat template
-// up to where the assistant's answer begins, and the tokens beside the end-of-text one
-// that end such an answer.
-func (m *Model) ChatPrompt(messages []Message) (ids, stops []int32, err error) {
-	segments, err := text.RenderChat(m.tokCfg, messages, text.RenderOptions{AddGenerationPrompt: true})
+// ChatPrompt is a conversation, rendered with the model's chat template up to where the
+// assistant's answer begins.
+func (m *Model) ChatPrompt(messages []Message, o ChatOptions) (*text.ChatPrompt, error) {
+	o.AddGenerationPrompt = true
+	segments, err := text.RenderChat(m.tokCfg, messages, o)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	p := &text.ChatPrompt{Stops: m.ends(), Config: m.tokCfg, Thought: text.ThoughtAfter(segments), Tools: len(o.Tools) > 0}
 	if id, ok := m.tok.ID(userToken); ok {
-		stops = append(stops, id)
+		p.Stops = append(p.Stops, id)
 	}
-	ids, err = m.tok.EncodeSegments(segments)
-	return ids, stops, err
+	p.IDs, err = m.tok.EncodeSegments(segments)
+	return p, err
+}
+
+// ends are the tokens that end a text beside the tokenizer's own: generation_config.json
+// and GGUF files may name several.
+func (m *Model) ends() []int32 {
+	var out []int32
+	add := func(id int32) {
+		if id >= 0 && int(id) < m.cfg.Vocab() && id != m.tok.EOS() && !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	var c struct {
+		EOS json.RawMessage `json:"eos_token_id"`
+	}
+	if json.Unmarshal(m.src.GenerationConfig, &c) == nil {
+		var one int32
+		var many []int32
+		if json.Unmarshal(c.EOS, &one) == nil {
+			add(one)
+		} else if json.Unmarshal(c.EOS, &many) == nil {
+			for _, id := range many {
+				add(id)
+			}
+		}
+	}
+	if m.src.GGUF != nil {
+		for _, key := range []string{"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"} {
+			if id, ok := m.src.GGUF.Values[key].(uint32); ok {
+				add(int32(min(id, math.MaxInt32)))
+			}
+		}
+	}
+	return out
 }
 
 // Decode is the text of tokens.
@@ -52,17 +94,53 @@ func (m *Model) Decode(ids []int32) string { return m.tok.Decode(ids) }
 // at most one error, last. Leaving the loop ends the generation.
 func (m *Model) Generate(ctx context.Context, prompt string, o GenerateOptions) iter.Seq2[string, error] {
 	ids, _ := m.Prompt(prompt)
+	o.StopTokens = append(m.ends(), o.StopTokens...)
 	return m.stream(ctx, ids, o)
 }
 
-// Chat answers the last message of a conversation, as Generate does a prompt.
+// Chat answers the last message of a conversation, as Generate does a prompt. The text
+// is the model's as it is, thoughts and tool calls included; Converse takes it apart.
 func (m *Model) Chat(ctx context.Context, messages []Message, o GenerateOptions) iter.Seq2[string, error] {
-	ids, stops, err := m.ChatPrompt(messages)
+	p, err := m.ChatPrompt(messages, ChatOptions{})
 	if err != nil {
 		return func(yield func(string, error) bool) { yield("", err) }
 	}
-	o.StopTokens = append(stops, o.StopTokens...)
-	return m.stream(ctx, ids, o)
+	o.StopTokens = append(p.Stops, o.StopTokens...)
+	return m.stream(ctx, p.IDs, o)
+}
+
+// Converse is Chat with the answer taken apart while it streams: thought, answer, tool
+// calls.
+func (m *Model) Converse(ctx context.Context, messages []Message, c ChatOptions, o GenerateOptions) iter.Seq2[text.Event, error] {
+	return func(yield func(text.Event, error) bool) {
+		p, err := m.ChatPrompt(messages, c)
+		if err != nil {
+			yield(text.Event{}, err)
+			return
+		}
+		o.StopTokens = append(p.Stops, o.StopTokens...)
+		parser := p.Parser()
+		give := func(events []text.Event) bool {
+			for _, e := range events {
+				if !yield(e, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		for piece, err := range m.stream(ctx, p.IDs, o) {
+			if !give(parser.Feed(piece)) {
+				return
+			}
+			if err != nil {
+				if give(parser.Flush()) {
+					yield(text.Event{}, err)
+				}
+				return
+			}
+		}
+		give(parser.Flush())
+	}
 }
 
 // errLeft ends a generation whose reader has left the loop.

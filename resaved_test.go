@@ -110,7 +110,7 @@ func TestChatTemplateInItsOwnFile(t *testing.T) {
 	}
 	defer want.Close()
 	talk := []Message{{Role: "user", Content: "hi"}}
-	wantIDs, _, err := want.ChatPrompt(talk)
+	wanted, err := want.ChatPrompt(talk, ChatOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +139,8 @@ func TestChatTemplateInItsOwnFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	ids, _, err := m.ChatPrompt(talk)
-	if err != nil || !slices.Equal(ids, wantIDs) {
-		t.Errorf("got %v, %v; expected %v", ids, err, wantIDs)
+	got, err := m.ChatPrompt(talk, ChatOptions{})
+	if err != nil || !slices.Equal(got.IDs, wanted.IDs) {
+		t.Errorf("got %v, %v; expected %v", got, err, wanted)
 	}
 }

@@ -111,10 +111,20 @@ func TestChat(t *testing.T) {
 		t.Errorf("the plain template joins the turns by line breaks: %q, want %q", plain, want)
 	}
 	v3 := openTiny(t, Options{ChatTemplate: "deepseek-v3"})
-	ids, stops, err := v3.ChatPrompt(talk)
+	p, err := v3.ChatPrompt(talk, ChatOptions{})
 	user, _ := v3.Tokenizer().ID(userToken)
-	if err != nil || len(stops) != 1 || stops[0] != user || ids[1] != user {
-		t.Errorf("%v, %v, %v", ids, stops, err)
+	if err != nil || len(p.Stops) != 1 || p.Stops[0] != user || p.IDs[1] != user {
+		t.Errorf("%+v, %v", p, err)
+	}
+	raw, said := all(t, v3.Chat(t.Context(), talk, o)), ""
+	for e, err := range v3.Converse(t.Context(), talk, ChatOptions{}, o) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		said += e.Text
+	}
+	if raw != said && !strings.Contains(raw, "think>") {
+		t.Errorf("taken apart %q, as it is %q", said, raw)
 	}
 	for _, err := range m.Chat(t.Context(), []Message{{Role: "wizard"}}, o) {
 		if err == nil {
@@ -282,6 +292,12 @@ func TestOpenRefuses(t *testing.T) {
 		{"no weights", broken("model.safetensors", gone), "model.safetensors"},
 		{"cut short", broken("model.safetensors", func(b []byte) []byte { return b[:len(b)-100] }), "model.safetensors"},
 		{"bad config", broken("config.json", func(b []byte) []byte { return []byte(`{"vocab_size":`) }), "config.json"},
+		{"too many layers", broken("config.json", func(b []byte) []byte {
+			return regexp.MustCompile(`"num_hidden_layers": *2`).ReplaceAll(b, []byte(`"num_hidden_layers":1000000`))
+		}), "1000000 layers"},
+		{"too wide", broken("config.json", func(b []byte) []byte {
+			return regexp.MustCompile(`"intermediate_size": *64`).ReplaceAll(b, []byte(`"intermediate_size":1000000`))
+		}), "belong to different models"},
 		{"other vocabulary", broken("config.json", func(b []byte) []byte {
 			return regexp.MustCompile(`"vocab_size": *320`).ReplaceAll(b, []byte(`"vocab_size":300`))
 		}), "vocab_size 300"},
@@ -359,5 +375,53 @@ func TestT3FileCutShortWhileGenerating(t *testing.T) {
 			t.Fatalf("after %d pieces: %v", n, err)
 		}
 		_, err = m.Perplexity(t.Context(), "abcdefgh", PerplexityOptions{})
+	}
+}
+
+// TestImportance: a column that a matrix meets strongly weighs more, every matrix has
+// its weights, and the same text gives the same.
+func TestImportance(t *testing.T) {
+	m := openTiny(t, Options{})
+	var last int
+	a, err := m.Importance(t.Context(), tiny.Text, func(done, total int) { last = total - done })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last != 0 || a.Tokens == 0 {
+		t.Errorf("%d tokens not read of %d", last, a.Tokens)
+	}
+	for _, p := range m.Network().Params() {
+		v, ok := a.Columns[p.Name]
+		// Embeddings meet ids, routed experts perhaps nothing, MTP nothing in generation.
+		if len(p.Shape) == 2 && !ok && !strings.Contains(p.Name, "embed") && !strings.Contains(p.Name, ".experts.") && !strings.Contains(p.Name, "layers.2.") {
+			t.Errorf("%s has no weights", p.Name)
+		}
+		if ok && len(v) != p.Shape[1] {
+			t.Errorf("%s has %d weights, %v", p.Name, len(v), p.Shape)
+		}
+	}
+	b, err := openTiny(t, Options{Threads: 1}).Importance(t.Context(), tiny.Text, nil)
+	if err != nil || !reflect.DeepEqual(a, b) {
+		t.Errorf("another run differs: %v", err)
+	}
+}
+
+func TestInspect(t *testing.T) {
+	i, err := Inspect(tiny.Folder(t), 50, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i.Memory.Context != 50 || i.Memory.Keys <= 0 || i.Memory.Weights != i.Types[0].Bytes || i.Template != "plain" || !i.Known || len(i.Types) != 1 || i.Types[0].Type != "F32" {
+		t.Errorf("%+v", *i)
+	}
+	for _, c := range []struct {
+		path    string
+		context int
+		o       Options
+		says    string
+	}{{tiny.Folder(t), 97, Options{}, "1 to 96"}, {tiny.Folder(t), 0, Options{Activations: "int4"}, "int4"}, {t.TempDir(), 0, Options{}, "config.json"}} {
+		if _, err := Inspect(c.path, c.context, c.o); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("got %v, expected %q", err, c.says)
+		}
 	}
 }

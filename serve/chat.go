@@ -1,8 +1,8 @@
 package serve
 
 import (
+	"cmp"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -14,19 +14,41 @@ import (
 // chatRequest is the body of POST /v1/chat/completions.
 type chatRequest struct {
 	sampling
-	Messages            []chatMessage `json:"messages"`
-	MaxCompletionTokens *int          `json:"max_completion_tokens"`
-	LogProbs            bool          `json:"logprobs"`
-	TopLogProbs         int           `json:"top_logprobs"`
+	Messages            []chatMessage     `json:"messages"`
+	MaxCompletionTokens *int              `json:"max_completion_tokens"`
+	LogProbs            bool              `json:"logprobs"`
+	TopLogProbs         int               `json:"top_logprobs"`
+	Tools               []json.RawMessage `json:"tools"`
+	ToolChoice          json.RawMessage   `json:"tool_choice"`
+	// Thinking is DeepSeek's switch, {"type": "enabled"}; the kwargs are vLLM's.
+	Thinking *struct {
+		Type string `json:"type"`
+	} `json:"thinking"`
+	Kwargs map[string]any `json:"chat_template_kwargs"`
 }
 
-var chatNames = names(samplingNames + "messages max_completion_tokens logprobs top_logprobs")
+var chatNames = names(samplingNames + "messages max_completion_tokens logprobs top_logprobs tools tool_choice thinking chat_template_kwargs")
 
 // chatMessage is one message of the conversation.
 type chatMessage struct {
-	Role      string          `json:"role"`
-	Content   textContent     `json:"content"`
-	ToolCalls json.RawMessage `json:"tool_calls"`
+	Role       string       `json:"role"`
+	Content    *textContent `json:"content"`
+	Reasoning  *string      `json:"reasoning_content"`
+	ToolCalls  []toolCall   `json:"tool_calls"`
+	ToolCallID string       `json:"tool_call_id"`
+	Name       string       `json:"name"`
+	Prefix     bool         `json:"prefix"`
+}
+
+// toolCall is a call in OpenAI's form.
+type toolCall struct {
+	Index    *int   `json:"index,omitempty"` // in streams
+	ID       string `json:"id"`
+	Type     string `json:"type"`
+	Function struct {
+		Name      string          `json:"name"`
+		Arguments json.RawMessage `json:"arguments"` // a string that holds JSON
+	} `json:"function"`
 }
 
 // textContent is a string or a list of text parts.
@@ -34,11 +56,9 @@ type textContent string
 
 // UnmarshalJSON takes both forms and refuses parts that are not text.
 func (c *textContent) UnmarshalJSON(raw []byte) error {
-	var s *string
+	var s string
 	if json.Unmarshal(raw, &s) == nil {
-		if s != nil {
-			*c = textContent(*s)
-		}
+		*c = textContent(s)
 		return nil
 	}
 	var parts []struct{ Type, Text string }
@@ -66,19 +86,65 @@ func (q *chatRequest) conversation() ([]text.Message, error) {
 	for i, m := range q.Messages {
 		role := m.Role
 		switch role {
-		case "system", "user", "assistant":
+		case "system", "user", "assistant", "tool":
 		case "developer":
 			role = "system"
 		default:
-			return nil, invalid("messages", "messages[%d] has the role %s; this server knows system, developer, user and assistant", i, quoteShort(role))
+			return nil, invalid("messages", "messages[%d] has the role %s; this server knows system, developer, user, assistant and tool", i, quoteShort(role))
 		}
-		if tc := string(m.ToolCalls); tc != "" && tc != "null" && tc != "[]" {
-			return nil, fail(http.StatusBadRequest, "invalid_request_error", "messages", "unsupported_parameter",
-				fmt.Sprintf("messages[%d] has tool_calls, which this server does not support", i))
+		t := text.Message{Role: role, NoContent: m.Content == nil, Reasoning: m.Reasoning, ToolCallID: m.ToolCallID, Name: m.Name, Prefix: m.Prefix}
+		if m.Content != nil {
+			t.Content = string(*m.Content)
+		} else if len(m.ToolCalls) == 0 {
+			t.NoContent = false // left out: an empty text
 		}
-		out = append(out, text.Message{Role: role, Content: string(m.Content)})
+		for _, c := range m.ToolCalls {
+			t.ToolCalls = append(t.ToolCalls, text.ToolCall{ID: c.ID, Type: cmp.Or(c.Type, "function"), Name: c.Function.Name, Arguments: c.Function.Arguments})
+		}
+		out = append(out, t)
 	}
 	return out, nil
+}
+
+// options are what the template is told beside the messages.
+func (q *chatRequest) options() (text.RenderOptions, error) {
+	o := text.RenderOptions{Tools: q.Tools, Kwargs: q.Kwargs}
+	if len(o.Tools) > 128 {
+		return o, invalid("tools", "there are %d tools; at most 128 are taken", len(o.Tools))
+	}
+	for i, raw := range o.Tools {
+		var t struct {
+			Type     string
+			Function *struct{ Name string }
+		}
+		if json.Unmarshal(raw, &t) != nil || t.Type != "function" || t.Function == nil || t.Function.Name == "" {
+			return o, invalid("tools", "tools[%d] must be {\"type\":\"function\",\"function\":{\"name\":...}}", i)
+		}
+	}
+	switch choice := string(q.ToolChoice); choice {
+	case "", "null", `"auto"`:
+	case `"none"`:
+		o.Tools = nil
+	default:
+		return o, fail(http.StatusBadRequest, "invalid_request_error", "tool_choice", "unsupported_parameter",
+			"tool_choice can be \"auto\" or \"none\"; this server cannot force a call")
+	}
+	if len(o.Tools) == 0 {
+		o.Tools = nil
+	}
+	if q.Thinking != nil {
+		on := q.Thinking.Type == "enabled"
+		if !on && q.Thinking.Type != "disabled" {
+			return o, invalid("thinking", "thinking.type is %s; it must be enabled or disabled", quoteShort(q.Thinking.Type))
+		}
+		o.Thinking = &on
+	}
+	for name := range q.Kwargs {
+		if name == "messages" || name == "tools" || name == "add_generation_prompt" || strings.HasSuffix(name, "_token") {
+			return o, invalid("chat_template_kwargs", "chat_template_kwargs cannot set %s", quoteShort(name))
+		}
+	}
+	return o, nil
 }
 
 // job turns a request into work.
@@ -106,12 +172,15 @@ func (s *server) chatJob(q *chatRequest) (*job, error) {
 	}
 	j.silent = q.MaxTokens != nil && *q.MaxTokens == 0
 	j.params.LogProbs, j.params.TopLogProbs = q.LogProbs, q.TopLogProbs
-	var ids, stops []int32
-	s.encoding(func() { ids, stops, err = m.ChatPrompt(messages) })
+	options, err := q.options()
+	if err != nil {
+		return nil, err
+	}
+	s.encoding(func() { j.chat, err = m.ChatPrompt(messages, options) })
 	if err != nil {
 		return nil, invalid("messages", "%v", err)
 	}
-	j.prompts, j.params.StopTokens = []prompt{{ids: ids}}, stops
+	j.prompts, j.params.StopTokens = []prompt{{ids: j.chat.IDs}}, j.chat.Stops
 	return j, j.check()
 }
 
@@ -184,15 +253,19 @@ type chatChoice struct {
 }
 
 type wholeMessage struct {
-	Role    string  `json:"role"`
-	Content string  `json:"content"`
-	Refusal *string `json:"refusal"`
+	Role      string     `json:"role"`
+	Content   *string    `json:"content"`
+	Reasoning *string    `json:"reasoning_content,omitempty"`
+	ToolCalls []toolCall `json:"tool_calls,omitempty"`
+	Refusal   *string    `json:"refusal"`
 }
 
 // message is the new part of a streamed message.
 type message struct {
-	Role    string  `json:"role,omitempty"`
-	Content *string `json:"content,omitempty"`
+	Role      string     `json:"role,omitempty"`
+	Content   *string    `json:"content,omitempty"`
+	Reasoning *string    `json:"reasoning_content,omitempty"`
+	ToolCalls []toolCall `json:"tool_calls,omitempty"`
 }
 
 type chatLogProbs struct {
@@ -213,6 +286,12 @@ type chatAnswer struct {
 	events  *events // nil: collect
 	choices []chatChoice
 	named   int // choices whose role has been sent
+
+	// Of the choice under way.
+	parser  *text.OutputParser
+	now     wholeMessage
+	calls   int
+	waiting []engine.TokenLogProb // log-probabilities of text that is held back
 }
 
 func (a *chatAnswer) head(object string) chatHead {
@@ -229,20 +308,110 @@ func (a *chatAnswer) role(index int) string {
 }
 
 func (a *chatAnswer) delta(index int, d engine.Delta) error {
+	if a.parser == nil {
+		a.parser = a.j.chat.Parser()
+	}
+	a.waiting = append(a.waiting, d.Tokens...)
+	events := a.parser.Feed(d.Text)
+	readable(events)
+	return a.take(index, events)
+}
+
+// take sends or collects events.
+func (a *chatAnswer) take(index int, events []text.Event) error {
+	for _, e := range events {
+		var m message
+		switch e.Kind {
+		case text.EventContent:
+			m.Content = &e.Text
+			appendTo(&a.now.Content, e.Text)
+		case text.EventReasoning:
+			m.Reasoning = &e.Text
+			appendTo(&a.now.Reasoning, e.Text)
+		case text.EventToolCall:
+			c := newToolCall(e.Call)
+			a.now.ToolCalls = append(a.now.ToolCalls, c)
+			c.Index = ptr(a.calls)
+			m.ToolCalls = []toolCall{c}
+			a.calls++
+		default: // a call that was cut off
+			continue
+		}
+		if err := a.send(index, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendTo(s **string, more string) {
+	if *s != nil {
+		more = **s + more
+	}
+	*s = &more
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func newToolCall(call text.ToolCall) toolCall {
+	c := toolCall{ID: newID("call_"), Type: "function"}
+	c.Function.Name = call.Name
+	c.Function.Arguments, _ = json.Marshal(string(call.Arguments)) // a string always has a form
+	return c
+}
+
+func (a *chatAnswer) send(index int, m message) error {
 	if a.events == nil {
 		return nil
 	}
-	return a.events.send(chatChunk{chatHead: a.head("chat.completion.chunk"), Choices: []chatDelta{{
-		Index: index, Delta: message{a.role(index), &d.Text}, LogProbs: a.logProbs(d.Tokens)}}})
+	m.Role = a.role(index)
+	p := a.logProbs(a.waiting)
+	a.waiting = nil
+	return a.events.send(chatChunk{chatHead: a.head("chat.completion.chunk"), Choices: []chatDelta{{Index: index, Delta: m, LogProbs: p}}})
 }
 
 func (a *chatAnswer) finish(index int, res engine.Result) error {
+	if a.parser != nil {
+		events := a.parser.Flush()
+		if res.Finish != engine.FinishLength {
+			readable(events)
+		}
+		if err := a.take(index, events); err != nil {
+			return err
+		}
+	}
+	done, finish := a.now, res.Finish
+	if a.calls > 0 && finish == engine.FinishStop {
+		finish = finishToolCalls
+	}
+	if done.Content == nil && len(done.ToolCalls) == 0 {
+		done.Content = ptr("")
+	}
+	done.Role = "assistant"
+	rest := a.waiting
+	a.parser, a.now, a.calls, a.waiting = nil, wholeMessage{}, 0, nil
 	if a.events == nil {
-		a.choices = append(a.choices, chatChoice{index, wholeMessage{"assistant", res.Text, nil}, a.logProbs(res.LogProbs), res.Finish})
+		a.choices = append(a.choices, chatChoice{index, done, a.logProbs(res.LogProbs), finish})
 		return nil
 	}
-	return a.events.send(chatChunk{chatHead: a.head("chat.completion.chunk"), Choices: []chatDelta{{
-		Index: index, Delta: message{Role: a.role(index)}, FinishReason: &res.Finish}}})
+	last := chatDelta{Index: index, Delta: message{Role: a.role(index)}, FinishReason: &finish}
+	if len(rest) > 0 {
+		last.LogProbs = a.logProbs(rest)
+	}
+	return a.events.send(chatChunk{chatHead: a.head("chat.completion.chunk"), Choices: []chatDelta{last}})
+}
+
+// finishToolCalls is the reason of an answer that ends with calls.
+const finishToolCalls engine.Finish = "tool_calls"
+
+// readable turns what the model meant as a call and nobody can read into text, so that
+// it is not lost; only a call that the limit of tokens cut off is left out.
+func readable(events []text.Event) {
+	for i := range events {
+		if events[i].Kind == text.EventMalformed {
+			events[i].Kind = text.EventContent
+		}
+	}
 }
 
 func (a *chatAnswer) whole() chatWhole {

@@ -81,7 +81,7 @@ var harmless = strings.Fields(`user store metadata service_tier safety_identifie
 // neutral are parameters that are not supported, with the values (beside null) that
 // ask for nothing.
 var neutral = map[string][]string{
-	"tools": {"[]"}, "tool_choice": {`"none"`, `"auto"`}, "functions": {"[]"}, "function_call": {`"none"`, `"auto"`},
+	"tools": {"[]"}, "tool_choice": {`"none"`, `"auto"`}, "thinking": {}, "chat_template_kwargs": {"{}"}, "functions": {"[]"}, "function_call": {`"none"`, `"auto"`},
 	"response_format": {`{"type":"text"}`}, "logit_bias": {"{}"}, "best_of": {"1"}, "suffix": {`""`},
 	"presence_penalty": {"0", "0.0"}, "frequency_penalty": {"0", "0.0"}, "repetition_penalty": {"1", "1.0"},
 	"modalities": {`["text"]`}, "audio": {}, "prediction": {}, "reasoning_effort": {`"none"`}, "web_search_options": {},

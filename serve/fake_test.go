@@ -27,6 +27,7 @@ type fakeModel struct {
 	name    string
 	script  string
 	endless bool
+	thought chat.Thought
 	step    func() // called within every step
 	lim     engine.Limits
 	eng     *engine.Engine
@@ -47,16 +48,17 @@ func (m *fakeModel) Prompt(text string) ([]int32, int) {
 	return out, 1
 }
 
-func (m *fakeModel) ChatPrompt(messages []chat.Message) ([]int32, []int32, error) {
+func (m *fakeModel) ChatPrompt(messages []chat.Message, o chat.RenderOptions) (*chat.ChatPrompt, error) {
 	var b strings.Builder
 	for _, msg := range messages {
 		if msg.Content == "refuse" {
-			return nil, nil, errors.New("the template refuses this")
+			return nil, errors.New("the template refuses this")
 		}
 		b.WriteString(msg.Role + ": " + msg.Content + "\n")
 	}
 	ids, _ := m.Prompt(b.String())
-	return ids, []int32{0}, nil
+	cfg := &chat.TokenizerConfig{}
+	return &chat.ChatPrompt{IDs: ids, Stops: []int32{0}, Config: cfg, Thought: m.thought, Tools: len(o.Tools) > 0}, cfg.UseTemplate("qwen3")
 }
 
 func (m *fakeModel) NewSequence(maxLen int) model.Sequence {

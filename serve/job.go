@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sonde/engine"
+	"sonde/text"
 )
 
 // prompt is a text to continue.
@@ -22,6 +23,7 @@ type job struct {
 	m       Model
 	params  engine.Params
 	prompts []prompt
+	chat    *text.ChatPrompt // of a conversation
 	n       int
 	silent  bool // nothing is to be generated (max_tokens 0)
 	usage   usage

@@ -28,9 +28,8 @@ type Model interface {
 	// Prompt is a text's tokens, with the beginning-of-text token where the model has
 	// one; begin counts such tokens.
 	Prompt(text string) (ids []int32, begin int)
-	// ChatPrompt is a conversation's tokens, ready for the assistant's answer, and
-	// the tokens beside the end-of-text one that end it.
-	ChatPrompt(messages []text.Message) (ids, stops []int32, err error)
+	// ChatPrompt is a conversation, ready for the assistant's answer.
+	ChatPrompt(messages []text.Message, o text.RenderOptions) (*text.ChatPrompt, error)
 	// Decode is the text of tokens.
 	Decode(ids []int32) string
 }

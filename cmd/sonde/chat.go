@@ -15,6 +15,7 @@ import (
 
 	"sonde"
 	"sonde/engine"
+	"sonde/text"
 )
 
 // chatCmd talks to a model.
@@ -22,7 +23,8 @@ type chatCmd struct {
 	Model  string `arg:"" help:"The model: a folder, a .gguf file, or a name on the hub."`
 	System string `help:"System message to begin with." placeholder:"TEXT"`
 	samplingFlags
-	MaxTokens int `help:"Answer in at most so many tokens; 0 goes on to the context's end (default: ${default})." default:"512" placeholder:"N"`
+	MaxTokens int   `help:"Answer in at most so many tokens; 0 goes on to the context's end (default: ${default})." default:"512" placeholder:"N"`
+	Thinking  *bool `negatable:"" help:"Switch thoughts on or off, for models that have the switch (V3.1, V3.2, Qwen3)."`
 	threadFlag
 	activationsFlag
 	templateFlag
@@ -30,7 +32,7 @@ type chatCmd struct {
 
 // Help is shown with the flags.
 func (chatCmd) Help() string {
-	return `A line is a message; the whole conversation is sent each time. Ctrl-C stops an answer, and ends the program where none is being written. A model that was only pre-trained goes on writing rather than answering.
+	return `A line is a message; the whole conversation is sent each time. Ctrl-C stops an answer, and ends the program where none is being written. A model that was only pre-trained goes on writing rather than answering. Thoughts stand between <think> and </think>, and are not sent again.
 
   /help   what can be typed
   /clear  begin a new conversation
@@ -38,7 +40,8 @@ func (chatCmd) Help() string {
 
 Examples:
   sonde chat runs/go
-  sonde chat runs/go --system "You answer in one sentence." --temp 0.6`
+  sonde chat runs/go --system "You answer in one sentence." --temp 0.6
+  sonde chat deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B --temp 0.6 --max-tokens 0`
 }
 
 // Run reads messages and writes answers until the input ends.
@@ -52,7 +55,7 @@ func (c chatCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer m.Close()
-	t := &talk{m: m, p: p, s: s, system: c.System, fixed: c.Seed != nil}
+	t := &talk{m: m, p: p, s: s, system: c.System, fixed: c.Seed != nil, thinking: c.Thinking}
 	t.clear()
 	if t.live = term.IsTerminal(int(s.in.Fd())); t.live {
 		fmt.Fprintf(s.err, "%s, context of %d tokens. /help shows what can be typed.\n", m.Name(), m.Engine().Context())
@@ -68,6 +71,7 @@ type talk struct {
 	system   string
 	fixed    bool // the seed was given: answers are to be reproducible
 	live     bool // a person types
+	thinking *bool
 	messages []sonde.Message
 }
 
@@ -153,7 +157,8 @@ func (t *talk) answer(ctx context.Context, line string, interrupt <-chan os.Sign
 	}()
 	messages := append(t.messages, sonde.Message{Role: "user", Content: line})
 	var answer strings.Builder
-	for piece, err := range t.m.Chat(ctx, messages, t.p) {
+	shown := show{w: t.s.out, dim: t.live && isTerminal(t.s.out)}
+	for e, err := range t.m.Converse(ctx, messages, sonde.ChatOptions{Thinking: t.thinking}, t.p) {
 		switch {
 		case errors.Is(err, context.Canceled):
 			fmt.Fprint(t.s.err, " (stopped)")
@@ -163,15 +168,52 @@ func (t *talk) answer(ctx context.Context, line string, interrupt <-chan os.Sign
 		case err != nil:
 			return err
 		}
-		answer.WriteString(piece)
-		if _, err := io.WriteString(t.s.out, piece); err != nil {
+		if e.Kind == text.EventContent {
+			answer.WriteString(e.Text)
+		}
+		if err := shown.event(e); err != nil {
 			return fmt.Errorf("writing the answer: %w", err)
 		}
 	}
-	fmt.Fprintln(t.s.out)
+	fmt.Fprintln(t.s.out, shown.end())
 	t.messages = append(messages, sonde.Message{Role: "assistant", Content: answer.String()})
 	if !t.fixed {
 		t.p.Seed++
 	}
 	return nil
+}
+
+// show prints an answer: the thought before it within its tags, in grey where a person
+// reads.
+type show struct {
+	w        io.Writer
+	dim      bool
+	thinking bool
+}
+
+func (s *show) event(e text.Event) error {
+	out := ""
+	switch thought := e.Kind == text.EventReasoning; {
+	case thought && !s.thinking:
+		out = "<think>\n"
+		if s.dim {
+			out = "\033[2m" + out
+		}
+	case !thought && s.thinking:
+		out = s.end() + "\n"
+	}
+	s.thinking = e.Kind == text.EventReasoning
+	_, err := io.WriteString(s.w, out+e.Text)
+	return err
+}
+
+// end is what closes a thought that is open.
+func (s *show) end() string {
+	if !s.thinking {
+		return ""
+	}
+	if s.dim {
+		return "\n</think>\033[0m"
+	}
+	return "\n</think>"
 }
