@@ -165,22 +165,42 @@ func (m *Model) load(act compute.Activations) (err error) {
 		}
 	}()
 	m.withoutMTP()
+	if err := m.plausible(); err != nil {
+		return err
+	}
 	m.places = compute.NewArena("the addresses of the model's weights", compute.AddressSpace{})
 	m.ar = m.be.NewArena("the weights that are copied from files")
 	net := auto.New(m.cfg, m.be, m.places, compute.F32)
-	m.net, m.bare = checkpoint.Guarded(net), net.(scorer) // every architecture is one
+	m.net = checkpoint.Guarded(net)
 	return m.src.Bind(net.Slots(), m.be, m.ar, checkpoint.BindOptions{Activations: act, FetchAhead: m.fitsMemory()})
+}
+
+// plausible refuses a config of more weights than the files can hold, before memory is
+// taken in proportion to it.
+func (m *Model) plausible() error {
+	bytes, slots := m.weightBytes(), int64(m.cfg.Layers())*16
+	if c, ok := m.cfg.(*deepseek.Config); ok {
+		slots += int64(c.NumHiddenLayers+c.NumNextnPredict) * int64(c.NRoutedExperts) * 3
+	}
+	// The narrowest format has 50 bytes for 256 numbers; listing a place for a weight
+	// takes some 400 bytes.
+	if need := m.cfg.TotalParams() / 256 * 50; need > bytes || slots*400 > bytes+64<<20 {
+		return fmt.Errorf("%s: the config describes %d numbers in %d layers, which take at least %s, and the weights are %s: they belong to different models, fetch both from one place",
+			m.src.Path, m.cfg.TotalParams(), m.cfg.Layers(), Bytes(need), Bytes(bytes))
+	}
+	return nil
+}
+
+func (m *Model) weightBytes() (n int64) {
+	for _, x := range m.src.Tensors() {
+		n += x.Bytes
+	}
+	return n
 }
 
 // fitsMemory reports whether the machine can hold all weights, so that it is worth
 // reading them before they are asked for.
-func (m *Model) fitsMemory() bool {
-	var bytes int64
-	for _, x := range m.src.Tensors() {
-		bytes += x.Bytes
-	}
-	return bytes < checkpoint.MachineMemory()/2
-}
+func (m *Model) fitsMemory() bool { return m.weightBytes() < checkpoint.MachineMemory()/2 }
 
 // withoutMTP takes the modules of multi-token prediction for absent where the files
 // have no weights of them: transformers leaves them out when it saves, and the config

@@ -63,7 +63,6 @@ type Model struct {
 	places   *compute.Arena // addresses of weights, without memory
 	ar       *compute.Arena // weights that had to be copied
 	net      model.Net      // whose Forward gives an error where a file was cut short
-	bare     scorer         // the same without that
 	eng      *engine.Engine
 
 	mu     sync.RWMutex // held for reading while the model is in use
@@ -80,12 +79,6 @@ func (m *Model) Close() error {
 		m.free()
 	}
 	return nil
-}
-
-// scorer is a model whose log-probabilities of given tokens can be had without their
-// logits, in the trainer's form.
-type scorer interface {
-	LogProbs(ar *compute.Arena, seqs int, tokens, targets []int32) []float32
 }
 
 // enter keeps the model open until leave is called.
