@@ -7,8 +7,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"sonde/compute"
@@ -420,4 +422,48 @@ func TestT3CutShortBeforeMapping(t *testing.T) {
 	if !isFormatError(err) || !strings.Contains(err.Error(), "cut short") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestBindTouchesNothing binds a file of a gigabyte, which has no blocks on the disk
+// until it is read: in no time, in no memory, and without reading it.
+func TestBindTouchesNothing(t *testing.T) {
+	const n, k, matrices = 4096, 4096, 16 // 64 MiB each
+	header, at := "{", 0
+	for i := range matrices {
+		if i > 0 {
+			header += ","
+		}
+		header += entry(fmt.Sprintf("w%d", i), F32, fmt.Sprintf("[%d,%d]", n, k), at, at+4*n*k)
+		at += 4 * n * k
+	}
+	dir := t.TempDir()
+	path := put(t, dir, singleName, rawFile(header+"}", nil))
+	put(t, dir, "config.json", []byte("{}"))
+	info, err := os.Stat(path)
+	must(t, err)
+	if err := os.Truncate(path, info.Size()+int64(at)); err != nil {
+		t.Skipf("no sparse files here: %v", err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	start := time.Now()
+	s, err := Open(dir)
+	must(t, err)
+	defer s.Close()
+	m := newMaker(t)
+	var w [matrices]compute.Tensor
+	var slots []nn.Slot
+	for i := range w {
+		slots = append(slots, slotFor(fmt.Sprintf("w%d", i), &w[i], n, k))
+	}
+	bindAll(t, s, m, slots...)
+	took := time.Since(start)
+	runtime.ReadMemStats(&after)
+	if heap := after.TotalAlloc - before.TotalAlloc; heap > uint64(at)/20 || m.ar.Bytes() != 0 {
+		t.Errorf("%d bytes of heap, %d copied", heap, m.ar.Bytes())
+	}
+	if took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	t.Logf("%d MB bound in %v, %d kB of heap", at>>20, took, (after.TotalAlloc-before.TotalAlloc)>>10)
 }

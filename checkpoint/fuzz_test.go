@@ -124,3 +124,47 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFolder opens a folder of an index and two shards that may be anything, and maps
+// what it accepts: every tensor's bytes are there, and memory is bounded by the files'.
+func FuzzFolder(f *testing.F) {
+	one := rawFile(`{`+entry("a", F32, "[2,2]", 0, 16)+`}`, make([]byte, 16))
+	two := rawFile(`{`+entry("b", F8E4M3, "[2,3]", 0, 6)+`,`+entry("b_scale_inv", F32, "[1,1]", 6, 10)+`}`, make([]byte, 10))
+	index := `{"weight_map":{"a":"x-1.safetensors","b":"x-2.safetensors","b_scale_inv":"x-2.safetensors"}}`
+	f.Add([]byte(index), one, two)
+	f.Add([]byte(strings.Replace(index, "x-2", "x-1", 1)), one, two)
+	f.Add([]byte(strings.Replace(index, `"a":"x-1.safetensors",`, "", 1)), one, two)
+	f.Add([]byte(index), two, two)
+	f.Add([]byte(index), one, []byte{})
+	for _, header := range headerSeeds()[:12] {
+		f.Add([]byte(`{"weight_map":{"a":"x-1.safetensors"}}`), rawFile(header, make([]byte, 24)), two)
+	}
+	f.Fuzz(func(t *testing.T, index, a, b []byte) {
+		dir := t.TempDir()
+		put(t, dir, "config.json", []byte("{}"))
+		put(t, dir, indexName, index)
+		put(t, dir, "x-1.safetensors", a)
+		put(t, dir, "x-2.safetensors", b)
+		s, err := Open(dir)
+		if err != nil {
+			return
+		}
+		defer s.Close()
+		size := int64(len(a) + len(b))
+		for _, x := range s.Tensors() {
+			raw, err := s.weights.where[x.Name].file.Bytes(x)
+			if err != nil || int64(len(raw)) != x.Bytes {
+				t.Fatalf("%s: %d bytes, %v", x.Name, len(raw), err)
+			}
+			if size -= x.Bytes; size < 0 {
+				t.Fatal("the tensors are larger than the files")
+			}
+			if err := Guard(func() error { bytes.Count(raw, []byte{0}); return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.matrices(); err != nil && err.Error() == "" {
+			t.Fatal("an error without a word")
+		}
+	})
+}
