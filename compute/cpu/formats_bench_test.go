@@ -16,8 +16,8 @@ var benchFormats = []compute.DType{compute.F32, compute.F16, compute.E4M3, compu
 	compute.BlockDType(num.Q4_1), compute.BlockDType(num.Q4_K), compute.BlockDType(num.Q5_K), compute.BlockDType(num.Q6_K),
 	compute.BlockDType(num.IQ4_XS)}
 
-// fileWeights is a matrix of format dt with random numbers: halves and factors are 0.01
-// where they stand.
+// fileWeights is a matrix of format dt with random bytes that are no NaNs, FP8 with normal
+// numbers.
 func fileWeights(be *Backend, ar *compute.Arena, dt compute.DType, rows, cols int) compute.Tensor {
 	if dt == compute.F32 {
 		w := ar.F32(rows, cols)
@@ -29,6 +29,9 @@ func fileWeights(be *Backend, ar *compute.Arena, dt compute.DType, rows, cols in
 	part := make([]byte, 1<<20)
 	for i := 0; i+8 <= len(part); i += 8 {
 		binary.LittleEndian.PutUint64(part[i:], rng.Uint64()&0x3f3f3f3f3f3f3f3f) // no NaNs as halves or codes
+	}
+	for i := 0; dt == compute.E4M3 && i < len(part); i++ {
+		part[i] = num.E4M3FromF32(float32(100 * rng.NormFloat64()))
 	}
 	for raw := w.Reshape(1, rows*cols).Bytes(0, 0, rows*cols); len(raw) > 0; raw = raw[min(len(raw), len(part)):] {
 		copy(raw, part)

@@ -32,6 +32,11 @@ type gemmKernels struct {
 	lanes     int
 	gemvTF32  func(lines, ld int, chains, next *byte)
 	gemvTBF16 func(lines, ld int, chains, next *byte)
+	// gemvTF16 and gemvTE4M3 are the same with chains of fileLanes rows. factors has for
+	// each chain where, line by line, the factors of its rows are, times 2^120.
+	fileLanes int
+	gemvTF16  func(lines, ld int, chains, next *byte)
+	gemvTE4M3 func(lines, ld int, chains, next *byte, factors **float32)
 	// gemvN is y[wide] += x[k] times w as [k][..]; wide is 0 where there is no kernel.
 	wide      int
 	gemvNF32  func(k int, w *float32, ld int, x, y *float32)

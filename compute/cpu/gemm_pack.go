@@ -20,10 +20,13 @@ type operand struct {
 	held strip
 }
 
-// size is the bytes of an element.
+// size is the bytes of an element, 0 for block formats.
 func (o *operand) size() int {
-	if o.bf16 {
+	switch {
+	case o.bf16:
 		return 2
+	case o.widened():
+		return o.w.DType().Size()
 	}
 	return 4
 }

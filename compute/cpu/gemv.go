@@ -20,12 +20,12 @@ func (t *gemmKernels) row(w *worker, p *product, i int, cols span) {
 		clear(unsafe.Slice(floatAt(y, 4*cols.from), cols.len()))
 	}
 	g := &w.gemv
-	*g = gemv{t: t, b: &p.b, k: p.k, x: x, y: y, chains: &w.chains,
+	*g = gemv{t: t, b: &p.b, k: p.k, x: x, y: y, chains: &w.chains, lanes: t.lanes,
 		packed: scratch(w, blockK*t.nr), spare: scratch(w, t.nr)}
 	t.prepare(w, &p.b)
 	switch {
 	case p.b.widened():
-		cols.from = g.widened(cols)
+		cols.from = g.widened(w, cols)
 	case p.b.transposed && t.lanes > 0 && !p.b.round:
 		cols.from = g.rows(cols)
 	case !p.b.transposed && t.wide > 0 && !p.b.round:
@@ -45,6 +45,9 @@ type gemv struct {
 	chains *[chainCount]chain
 	packed *float32 // room for a panel of B
 	spare  *float32 // room for nr sums
+
+	lanes   int          // rows of a chain
+	factors *gemvFactors // E4M3
 }
 
 // chainCount is how many chains gemvT advances at a time.
@@ -62,7 +65,7 @@ type chain struct {
 func (g *gemv) rows(cols span) int {
 	size := g.b.size()
 	lines := g.k * size / 64
-	s := schedule{lines: lines, blocks: cols.len() / g.t.lanes}
+	s := schedule{lines: lines, blocks: cols.len() / g.lanes}
 	if lines > 0 && s.blocks > 0 {
 		if g.b.ld%aliasStride == 0 {
 			s.lag = min(aliasLag, lines/chainCount)
@@ -71,7 +74,7 @@ func (g *gemv) rows(cols span) int {
 			g.advance(&s, cols.from)
 		}
 	}
-	end := cols.from + s.blocks*g.t.lanes
+	end := cols.from + s.blocks*g.lanes
 	if done := lines * 64 / size; done < g.k {
 		for j := cols.from; j < end; j += g.t.nr {
 			g.viaPanel(done, j, min(g.t.nr, end-j))
@@ -140,20 +143,31 @@ func (g *gemv) advance(s *schedule, first int) {
 		if idle[c] = at.block < 0; idle[c] {
 			continue
 		}
-		j := first + at.block*g.t.lanes
-		g.chains[c] = chain{unsafe.Add(g.b.p, j*g.b.ld+64*at.line), floatAt(g.x, 4*64/size*at.line), floatAt(g.y, 4*j)}
+		j := first + at.block*g.lanes
+		g.chains[c] = chain{w: unsafe.Add(g.b.p, j*g.b.ld+64*at.line), x: floatAt(g.x, 4*64/size*at.line), y: floatAt(g.y, 4*j)}
+		if g.factors != nil {
+			g.factors.at[c] = floatAt(g.factors.of(g, c, j, s.lines), 4*g.lanes*at.line)
+		}
 		busy = c
 	}
 	for c := range idle {
 		if idle[c] {
 			g.chains[c] = g.chains[busy]
 			g.chains[c].y = g.spare
+			if g.factors != nil {
+				g.factors.at[c] = g.factors.at[busy]
+			}
 		}
 	}
 	chains, next := (*byte)(unsafe.Pointer(g.chains)), g.ahead(s, first)
-	if g.b.bf16 {
+	switch {
+	case g.b.bf16:
 		g.t.gemvTBF16(s.step, g.b.ld, chains, next)
-	} else {
+	case g.factors != nil:
+		g.t.gemvTE4M3(s.step, g.b.ld, chains, next, &g.factors.at[0])
+	case g.b.widened():
+		g.t.gemvTF16(s.step, g.b.ld, chains, next)
+	default:
 		g.t.gemvTF32(s.step, g.b.ld, chains, next)
 	}
 }
@@ -170,8 +184,8 @@ func (g *gemv) ahead(s *schedule, first int) *byte {
 	if s.lines*64 > shortRow || g.b.ld != s.lines*64 || at.block < 0 || at.block+2*chainCount > s.blocks {
 		return nil
 	}
-	rows := g.t.lanes * chainCount
-	j := first + at.block*g.t.lanes + rows
+	rows := g.lanes * chainCount
+	j := first + at.block*g.lanes + rows
 	return (*byte)(unsafe.Add(g.b.p, j*g.b.ld+at.line*64*rows))
 }
 

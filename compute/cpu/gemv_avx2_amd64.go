@@ -21,3 +21,13 @@ func gemvTBF16AVX2(lines int, ld int, chains *byte, next *byte)
 //
 //go:noescape
 func gemvNBF16AVX2(k int, w *uint16, ld int, x *float32, y *float32)
+
+// gemvTF16AVX2 does y[j] += sum over p of x[p]*w[j][p] for independent groups of lanes j's, given as (w, x, y unsafe.Pointer) in chains; lines is the number of 64-byte pieces of a row of w, ld the bytes between its rows. As much memory as is read, from next on, is asked for early, unless next is nil.
+//
+//go:noescape
+func gemvTF16AVX2(lines int, ld int, chains *byte, next *byte)
+
+// gemvTE4M3AVX2 does y[j] += sum over p of x[p]*w[j][p] for independent groups of lanes j's, given as (w, x, y unsafe.Pointer) in chains; lines is the number of 64-byte pieces of a row of w, ld the bytes between its rows. As much memory as is read, from next on, is asked for early, unless next is nil. factors has for each chain where, line by line, the factors of the lanes j's are, times 2^120. Where a row has a NaN, y becomes one.
+//
+//go:noescape
+func gemvTE4M3AVX2(lines int, ld int, chains *byte, next *byte, factors **float32)

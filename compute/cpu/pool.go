@@ -50,6 +50,7 @@ type worker struct {
 	chains  [chainCount]chain
 	product product // in work; here so that it is not allocated anew
 	gemv    gemv
+	factors gemvFactors
 	_       [64]byte // keeps two workers' states on different cache lines
 }
 

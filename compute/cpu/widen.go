@@ -189,8 +189,12 @@ func (t *gemmKernels) widenRows(o *operand, p0, k, j0, n int) operand {
 }
 
 // widened makes the outputs cols of one row times a matrix that is to be widened.
-func (g *gemv) widened(cols span) int {
+func (g *gemv) widened(w *worker, cols span) int {
 	if g.b.transposed {
+		if g.direct(w, cols) {
+			cols.from = g.rows(cols)
+		}
+		g.lanes, g.factors = g.t.lanes, nil
 		return g.widenedRows(cols)
 	}
 	for cols.from < cols.to {

@@ -12,6 +12,10 @@ func emitGemv(g *gen) {
 		g.gemvT(e)
 		g.gemvN(e)
 	}
+	if !g.wide() {
+		g.gemvT(element{"F16", "byte", 2})
+		g.gemvT(element{"E4M3", "byte", 1})
+	}
 }
 
 // chainCount is how many groups of lanes rows gemvT works on at a time, one chain of
@@ -22,8 +26,12 @@ const chainCount = 2
 // gemvT emits the product of one row with weights that lie as [out, in]: the weights
 // are transposed in registers, so each output is one chain in the order of k.
 func (g *gen) gemvT(e element) {
-	g.function("gemvT"+e.name, "func(lines, ld int, chains, next *byte)",
-		"does y[j] += sum over p of x[p]*w[j][p] for independent groups of lanes j's, given as (w, x, y unsafe.Pointer) in chains; lines is the number of 64-byte pieces of a row of w, ld the bytes between its rows. As much memory as is read, from next on, is asked for early, unless next is nil.")
+	parameters := "lines, ld int, chains, next *byte"
+	if e.size == 1 {
+		parameters += ", factors **float32"
+	}
+	g.function("gemvT"+e.name, "func("+parameters+")",
+		"does y[j] += sum over p of x[p]*w[j][p] for independent groups of lanes j's, given as (w, x, y unsafe.Pointer) in chains; lines is the number of 64-byte pieces of a row of w, ld the bytes between its rows. As much memory as is read, from next on, is asked for early, unless next is nil."+g.gemvNote(e))
 	lines, chains, next := g.arg("lines"), g.arg("chains"), g.arg("next")
 	strides := g.oddStrides(g.arg("ld"))
 	var src []block
@@ -46,6 +54,10 @@ func (g *gen) gemvT(e element) {
 		g.MOVQ(at(chains, 24*i+16), py)
 		g.VMOVUPS(at(py, 0), acc[i])
 		src, x = append(src, b), append(x, px)
+	}
+	if e.size == 1 || e.name == "F16" {
+		g.gemvTFile(e, lines, next, src, x, acc)
+		return
 	}
 	var mask reg.VecVirtual
 	if e.size == 2 {
@@ -70,7 +82,12 @@ func (g *gen) gemvT(e element) {
 	}
 	g.DECQ(lines)
 	g.JNZ(LabelRef(loop))
-	chains = g.arg("chains")
+	g.storeChains(acc)
+}
+
+// storeChains ends gemvT.
+func (g *gen) storeChains(acc []reg.VecVirtual) {
+	chains := g.arg("chains")
 	for i := range chainCount {
 		py := g.GP64()
 		g.MOVQ(at(chains, 24*i+16), py)
