@@ -62,16 +62,28 @@ func (t *v1Table) at(s string, i int) (uint8, int) {
 }
 
 var (
-	v1LLM   = sync.OnceValue(func() *v1Table { return buildV1(inside(v1Letters), inside(v1Punct)) })
+	v1LLM = sync.OnceValue(func() *v1Table {
+		return buildV1(func(bits []uint8, _ *classTable) {
+			paint(bits, v1Letters, v1L)
+			paint(bits, v1Punct, v1P)
+		})
+	})
 	v1Coder = sync.OnceValue(func() *v1Table {
-		c := classes()
-		return buildV1(func(r rune) bool { return c.of(r)&clsL != 0 }, func(r rune) bool { return c.of(r)&clsPS != 0 && unicode.Is(unicode.P, r) })
+		return buildV1(func(bits []uint8, cls *classTable) {
+			for r := range bits {
+				switch c := cls.of(rune(r)); {
+				case c&clsL != 0:
+					bits[r] |= v1L
+				case c&clsPS != 0 && unicode.Is(unicode.P, rune(r)):
+					bits[r] |= v1P
+				}
+			}
+		})
 	})
 )
 
-// inside reports for a character whether the brackets' inside names it.
-func inside(class string) func(r rune) bool {
-	var ranges [][2]rune
+// paint sets a bit of the characters that the inside of brackets names.
+func paint(bits []uint8, class string, bit uint8) {
 	runes := []rune(class)
 	for i := 0; i < len(runes); i++ {
 		lo, hi := runes[i], runes[i]
@@ -79,30 +91,29 @@ func inside(class string) func(r rune) bool {
 			hi = runes[i+2]
 			i += 2
 		}
-		ranges = append(ranges, [2]rune{lo, hi})
-	}
-	return func(r rune) bool {
-		for _, x := range ranges {
-			if x[0] <= r && r <= x[1] {
-				return true
-			}
+		for r := lo; r <= hi; r++ {
+			bits[r] |= bit
 		}
-		return false
 	}
 }
 
-func buildV1(letter, punct func(r rune) bool) *v1Table {
-	t, cls, block := new(v1Table), classes(), inside(v1Blocks)
+// buildV1 makes a table of the classes that fill paints and of those that both
+// pre-tokenisers have.
+func buildV1(fill func(bits []uint8, cls *classTable)) *v1Table {
+	t, cls, bits := new(v1Table), classes(), make([]uint8, utf8.MaxRune+1)
+	fill(bits, cls)
+	paint(bits, v1Blocks, v1B)
 	known := map[[256]uint8]uint8{}
 	for p := range t.page {
-		var page [256]uint8
+		page := [256]uint8(bits[p*256:])
 		for i := range page {
-			r := rune(p*256 + i)
-			c := cls.of(r)
-			for bit, is := range [...]bool{letter(r), punct(r), block(r), c&clsN != 0, c&clsS != 0 && c&clsNL == 0, c&clsNL != 0} {
-				if is {
-					page[i] |= 1 << bit
-				}
+			switch c := cls.of(rune(p*256 + i)); {
+			case c&clsN != 0:
+				page[i] |= v1N
+			case c&clsNL != 0:
+				page[i] |= v1NL
+			case c&clsS != 0:
+				page[i] |= v1S
 			}
 		}
 		k, ok := known[page]
