@@ -56,6 +56,7 @@ type cachedBlock struct {
 	k        *kernels
 	w        *worker
 	first, n int     // rows
+	few      bool    // they are a few heads of one token
 	last     int     // keys that its last row sees
 	limit    []int32 // keys that each row sees
 	picks    []int32 // of its token
@@ -85,6 +86,7 @@ func (a *cached) block(w *worker, k *kernels, c int) cachedBlock {
 		}
 	}
 	r.last = int(r.limit[r.n-1])
+	r.few = r.n <= fewHeads && r.first/a.heads == (r.first+r.n-1)/a.heads && a.d%16 == 0
 	return r
 }
 
@@ -118,8 +120,13 @@ func (p partial) clear(n int) {
 	}
 }
 
-// packQueries brings the block's queries into panels of 16.
+// packQueries brings the block's queries into panels of 16, or of few heads into the
+// form that they need.
 func (r *cachedBlock) packQueries() {
+	if r.few {
+		r.packFew()
+		return
+	}
 	r.queries = scratch(r.w, panels(r.n)*packed(r.d))
 	rows := newMatrix(r.w, r.n, r.d)
 	r.eachToken(func(i, t, h, n int) {
@@ -161,7 +168,10 @@ func (r *cachedBlock) chunk(c int, p partial) {
 	for first := c * cachedChunk; first < end; first += keyBlock {
 		n := min(keyBlock, end-first)
 		keys, values := r.operands(first, n)
-		for panel := range panels(r.n) {
+		if r.few {
+			r.stepFew(p, keys, values, n, first == c*cachedChunk)
+		}
+		for panel := 0; panel < panels(r.n) && !r.few; panel++ {
 			r.step(p, panel, keys, values, first, n, first == c*cachedChunk)
 		}
 		r.w.scratch.Release(mark)

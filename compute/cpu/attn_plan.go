@@ -8,85 +8,99 @@ import (
 	"sonde/compute"
 )
 
-// cachedPlan cuts several attentions of one kind into pieces of work: a block of rows
-// with all its keys, or with a chunk of them where that occupies more workers or the
-// attention has but one block. The last piece of a block to be finished joins all.
+// cachedPlan cuts the attentions of several sequences, which have as many groups of
+// heads each, into pieces of work: a block of rows with all its keys, or with a chunk
+// of them where that occupies more workers or a sequence has but one block. Groups take
+// turns, because their keys are neighbours in memory. The last piece of a block to be
+// finished joins all.
 type cachedPlan struct {
-	n     int // attentions
-	get   func(i int) cached
-	split bool
+	seqs, groups int
+	get          func(seq, group int) cached
+	split        bool
 
-	first    []int32 // first piece of each attention
-	joins    []int32 // first counter and block of each attention
-	left     []int32 // chunks of each block that are not finished
+	first    []int32 // first piece of each sequence
+	joins    []int32 // first counter of each sequence
+	left     []int32 // chunks of each block of each group that are not finished
 	partials *float32
 	rows, dv int // of a partial
 }
 
-// runCached runs n attentions; get may be called on any worker.
-func (b *Backend) runCached(n int, get func(i int) cached) {
+// runCached runs the attentions that get gives, which may be called on any worker.
+func (b *Backend) runCached(seqs, groups int, get func(seq, group int) cached) {
 	b.shared.begin()
 	defer b.shared.end()
-	p := cachedPlan{n: n, get: get, first: b.shared.ints(n + 1), joins: b.shared.ints(n + 1)}
-	pieces := p.cut(4 * b.pool.threads)
-	if p.split {
-		p.left = b.shared.ints(int(p.joins[n]))
-		p.partials = b.shared.floats(pieces * partialSize(p.rows, p.dv))
-		p.count()
+	p := cachedPlan{seqs: seqs, groups: groups, get: get, first: b.shared.ints(seqs + 1), joins: b.shared.ints(seqs + 1)}
+	p.cut(4 * b.pool.threads)
+	pieces := int(p.first[seqs])
+	if !p.split {
+		b.pool.run(pieces, func(w *worker, c int) {
+			p.whole(w, b.k, pieces-1-c) // the last blocks see most keys: they go first
+		})
+		return
 	}
-	b.pool.run(pieces, func(w *worker, c int) {
-		p.piece(w, b.k, pieces-1-c) // the last blocks see most keys: they go first
-	})
+	p.left = b.shared.ints(int(p.joins[seqs]))
+	p.partials = b.shared.floats(pieces * partialSize(p.rows, p.dv))
+	p.count()
+	b.pool.run(pieces, func(w *worker, c int) { p.chunk(w, b.k, c) })
 }
 
 // ints is n int32 of the shared memory, undefined.
 func (s *opShared) ints(n int) []int32 { return s.arena.I32(1, n).RowI32(0) }
 
-// cut counts the pieces: whole blocks when there are enough of them, unless some
-// attention has but one block and many keys.
-func (p *cachedPlan) cut(enough int) int {
-	whole, most := 0, 0
-	for i := range p.n {
-		a := p.get(i)
-		whole += a.blocks()
+// cut counts the pieces: whole blocks when there are enough of them, unless a sequence
+// has but one block and many keys.
+func (p *cachedPlan) cut(enough int) {
+	blocks, most := 0, 0
+	for i := range p.seqs {
+		a := p.get(i, 0)
+		blocks += a.blocks() * p.groups
 		if a.blocks() == 1 {
 			most = max(most, a.chunks())
 		}
 		p.rows, p.dv = max(p.rows, min(cachedRows, 16*panels(a.rows()))), a.dv
 	}
-	p.split = whole < enough || most > 1
+	p.split = blocks < enough || most > 1
 	p.first[0], p.joins[0] = 0, 0
-	for i := range p.n {
-		a := p.get(i)
-		n := a.blocks()
+	for i := range p.seqs {
+		a := p.get(i, 0)
+		n := a.blocks() * p.groups
+		p.joins[i+1] = p.joins[i] + int32(n)
 		if p.split {
 			n *= a.chunks()
 		}
-		p.first[i+1], p.joins[i+1] = p.first[i]+int32(n), p.joins[i]+int32(a.blocks())
+		p.first[i+1] = p.first[i] + int32(n)
 	}
-	return int(p.first[p.n])
 }
 
 // count sets the chunks that are to be finished.
 func (p *cachedPlan) count() {
-	for i := range p.n {
-		a := p.get(i)
+	for i := range p.seqs {
+		a := p.get(i, 0)
 		for j := p.joins[i]; j < p.joins[i+1]; j++ {
 			p.left[j] = int32(a.chunks())
 		}
 	}
 }
 
-// piece does piece c.
-func (p *cachedPlan) piece(w *worker, k *kernels, c int) {
-	i := sort.Search(p.n, func(i int) bool { return int(p.first[i+1]) > c })
-	a := p.get(i)
-	j := c - int(p.first[i])
-	if !p.split {
-		r := a.block(w, k, j)
-		r.whole()
-		return
-	}
+// find is the sequence of piece c and the piece's number in it.
+func (p *cachedPlan) find(c int) (seq, piece int) {
+	seq = sort.Search(p.seqs, func(i int) bool { return int(p.first[i+1]) > c })
+	return seq, c - int(p.first[seq])
+}
+
+// whole does a block with all its keys.
+func (p *cachedPlan) whole(w *worker, k *kernels, c int) {
+	seq, j := p.find(c)
+	a := p.get(seq, j%p.groups)
+	r := a.block(w, k, j/p.groups)
+	r.whole()
+}
+
+// chunk does a block with a chunk of its keys.
+func (p *cachedPlan) chunk(w *worker, k *kernels, c int) {
+	seq, j := p.find(c)
+	group, j := j%p.groups, j/p.groups
+	a := p.get(seq, group)
 	chunks := a.chunks()
 	block, chunk := j/chunks, j%chunks
 	r := a.block(w, k, block)
@@ -94,12 +108,13 @@ func (p *cachedPlan) piece(w *worker, k *kernels, c int) {
 		r.packQueries()
 		r.chunk(chunk, p.partial(c))
 	}
-	if atomic.AddInt32(&p.left[int(p.joins[i])+block], -1) > 0 {
+	if atomic.AddInt32(&p.left[int(p.joins[seq])+block*p.groups+group], -1) > 0 {
 		return
 	}
-	total := p.partial(c - chunk)
+	first := c - chunk*p.groups
+	total := p.partial(first)
 	for j := 1; j*cachedChunk < r.last; j++ {
-		r.join(total, p.partial(c-chunk+j))
+		r.join(total, p.partial(first+j*p.groups))
 	}
 	r.write(total)
 }
@@ -129,11 +144,11 @@ func (b *Backend) LatentAttention(a compute.LatentArgs) {
 	if dense > 0 {
 		d := part(0, dense)
 		d.picks = compute.Tensor{}
-		b.runCached(1, func(int) cached { return d })
+		b.runCached(1, 1, func(_, _ int) cached { return d })
 	}
 	if dense < m {
 		d := part(dense, m)
-		b.runCached(1, func(int) cached { return d })
+		b.runCached(1, 1, func(_, _ int) cached { return d })
 	}
 }
 
@@ -168,8 +183,8 @@ func (b *Backend) Attention(a compute.AttentionArgs) {
 		b.attentionRows(a)
 		return
 	}
-	b.runCached(len(a.Seqs)*a.KVHeads, func(i int) cached {
-		s, g, heads := a.Seqs[i/a.KVHeads], i%a.KVHeads, a.Heads/a.KVHeads
+	b.runCached(len(a.Seqs), a.KVHeads, func(seq, g int) cached {
+		s, heads := a.Seqs[seq], a.Heads/a.KVHeads
 		rows := func(t compute.Tensor, d int) compute.Tensor {
 			return t.Rows(s.Row, s.Row+s.Rows).Cols(g*heads*d, (g+1)*heads*d)
 		}

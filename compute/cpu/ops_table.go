@@ -30,6 +30,8 @@ type opKernels struct {
 	toBF16    func(dst *uint16, src *float32, n int)
 	fromBF16  func(dst *float32, src *uint16, n int)
 
+	attnKernels
+
 	maskCols          func(s *float32, lds, rows, n int, limit *int32, first int)
 	softmaxCols       func(s *float32, lds, rows, n int, scale float32, m, l, alpha *float32)
 	attentionBackCols func(s, dp *float32, lds, rows, n int, scale float32, lse, delta *float32)
@@ -39,3 +41,13 @@ type opKernels struct {
 
 // genericOps is the plain-Go set.
 func genericOps() opKernels { return opKernels{} }
+
+// attnKernels are those that AVX2 and AVX-512 machines share.
+type attnKernels struct {
+	attnScores  [5]func(groups, d16 int, k *float32, ldk int, q, s *float32, next *byte) // by heads
+	attnMix     [5]func(n, d16 int, s, v *float32, ldv int, out *float32, ldout, acc int, next *byte)
+	attnSoftmax func(s *float32, lds, heads, n int, scale float32, m, l, alpha *float32)
+	indexSum    func(out, s *float32, lds, heads int, w *float32)
+	ropeHalves  func(x *float32, ldx int, cos, sin *float32, heads, half, inverse int)
+	layerNorm   func(y *float32, ldy int, x *float32, ldx int, w, bias *float32, rows, d int, eps float32)
+}

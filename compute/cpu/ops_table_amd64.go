@@ -19,6 +19,8 @@ func avx2Ops(o *opKernels) {
 		maskCols: maskColsAVX2, softmaxCols: softmaxColsAVX2,
 		attentionBackCols: attentionBackColsAVX2,
 		vocabularyCols:    vocabularyColsAVX2, mulCols: mulColsAVX2,
+
+		attnKernels: avx2Attn(),
 	}
 }
 
@@ -41,5 +43,16 @@ func avx512Ops(o *opKernels) {
 		maskCols: maskColsAVX512, softmaxCols: softmaxColsAVX512,
 		attentionBackCols: attentionBackColsAVX512,
 		vocabularyCols:    vocabularyColsAVX512, mulCols: mulColsAVX512,
+
+		attnKernels: avx2Attn(),
 	}
+}
+
+// avx2Attn are kernels for AVX2 that AVX-512 machines use, too.
+func avx2Attn() attnKernels {
+	k := attnKernels{attnSoftmax: attnSoftmaxAVX2, indexSum: indexSumAVX2, ropeHalves: ropeHalvesAVX2, layerNorm: layerNormAVX2}
+	k.attnScores[1], k.attnScores[2] = attnScores1AVX2, attnScores2AVX2
+	k.attnScores[3], k.attnScores[4] = attnScores3AVX2, attnScores4AVX2
+	k.attnMix[1], k.attnMix[2], k.attnMix[3], k.attnMix[4] = attnMix1AVX2, attnMix2AVX2, attnMix3AVX2, attnMix4AVX2
+	return k
 }
