@@ -77,12 +77,13 @@ async function generate(path, body, onText) {
     await stream(path, body, running.signal, (o) => {
       if (o.usage) usage = o.usage;
       for (const c of o.choices) {
-        const text = c.delta ? c.delta.content : c.text;
+        const thought = c.delta && c.delta.reasoning_content;
+        const text = thought || (c.delta ? c.delta.content : c.text);
         if (c.finish_reason) why = c.finish_reason;
         if (!text) continue;
         if (!first) first = performance.now();
         pieces++;
-        onText(text);
+        onText(text, Boolean(thought));
         say([pieces + " tokens", speed(pieces)]);
       }
     });
@@ -143,8 +144,18 @@ async function ask() {
   const theirs = bubble("assistant", "");
   const system = $("system").value.trim();
   const messages = system ? [{ role: "system", content: system }, ...conversation] : [...conversation];
-  const failure = await generate("v1/chat/completions", { ...settings(), messages }, (text) =>
-    follow($("messages"), () => theirs.append(text)));
+  let answer = "";
+  let thoughts = null;
+  const failure = await generate("v1/chat/completions", { ...settings(), messages }, (text, thought) =>
+    follow($("messages"), () => {
+      if (thought) {
+        thoughts = thoughts || addThoughts(theirs);
+        thoughts.append(text);
+        return;
+      }
+      answer += text;
+      theirs.append(text);
+    }));
   if (failure && theirs.textContent === "") {
     // Nothing came: give the question back, so that it can be sent again.
     conversation.pop();
@@ -154,7 +165,21 @@ async function ask() {
     $("ask").value = content;
     return;
   }
-  conversation.push({ role: "assistant", content: theirs.textContent });
+  conversation.push({ role: "assistant", content: answer });
+}
+
+// addThoughts puts a box for the model's thoughts before its answer; they are not sent
+// again.
+function addThoughts(bubble) {
+  const box = document.createElement("details");
+  box.className = "thoughts";
+  box.open = true;
+  const head = document.createElement("summary");
+  head.textContent = "Thoughts";
+  const text = document.createElement("div");
+  box.append(head, text);
+  bubble.prepend(box);
+  return text;
 }
 
 function clearChat() {
