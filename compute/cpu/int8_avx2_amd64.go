@@ -42,130 +42,130 @@ func int8PanelWide16AVX2(m int, groups int, a *byte, lda int, aux *float32, ldx 
 //go:noescape
 func int8PanelWide16MinAVX2(m int, groups int, a *byte, lda int, aux *float32, ldx int, panel *byte, f *float32, c *float32, ldc int, acc int)
 
-// int8PackQ40AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ40AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ40AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ40AVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ40AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ40AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ41AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ41AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ41AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ41AVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ41AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ41AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ50AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ50AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ50AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ50AVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ50AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ50AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ51AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ51AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ51AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ51AVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ51AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ51AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ80AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ80AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ80AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ80AVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ80AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ80AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackIQ4NLAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackIQ4NLAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackIQ4NLAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackIQ4NLAVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowIQ4NLAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowIQ4NLAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackMXFP4AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackMXFP4AVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackMXFP4AVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackMXFP4AVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowMXFP4AVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowMXFP4AVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ2KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ2KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ2KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ2KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ2KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ2KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ3KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ3KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ3KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ3KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ3KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ3KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ4KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ4KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ4KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ4KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ4KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ4KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ5KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ5KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ5KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ5KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ5KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ5KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackQ6KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackQ6KAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackQ6KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackQ6KAVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowQ6KAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
 func int8RowQ6KAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
 
-// int8PackIQ4XSAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.
+// int8PackIQ4XSAVX2 takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.
 //
 //go:noescape
-func int8PackIQ4XSAVX2(blocks int, w *byte, ld int, panel *byte, f *float32)
+func int8PackIQ4XSAVX2(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 
 // int8RowIQ4XSAVX2 adds to y[8*strips] the product of one quantised row with rows of weights, ld bytes apart, of blocks each. As much memory as is read, from next on, is asked for early.
 //

@@ -31,7 +31,7 @@ const (
 // int8Format is how one format of blocks is read.
 type int8Format struct {
 	// pack takes blocks of eight rows apart into half a panel.
-	pack func(blocks int, w *byte, ld int, panel *byte, f *float32)
+	pack func(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 	// row multiplies one row of A with strips of eight rows.
 	row func(strips, blocks int, w *byte, ld int, a *byte, aux, y *float32, next *byte)
 	// nib says that panels hold codes 0 to 15 in bytes, offset what is to be taken off

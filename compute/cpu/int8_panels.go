@@ -23,6 +23,7 @@ func (j *int8Job) panels(w *worker, p *int8Part, rows, cols span) {
 	step = min(step, t.k)
 	size, factors := t.panelBytes(step), step/t.group*t.factors
 	panel, f := unsafe.Pointer(scratch(w, count*size/4)), scratch(w, count*factors/4)
+	edge := scratch(w, int8PanelRows*int8PanelCols)
 	for k := 0; k < t.k; k += step {
 		ks := span{k, min(k+step, t.k)}
 		for i := range count {
@@ -36,7 +37,7 @@ func (j *int8Job) panels(w *worker, p *int8Part, rows, cols span) {
 			for i := range count {
 				n := cols.from + i*int8PanelCols
 				j.meet(p, span{r, min(r+per, rows.to)}, span{n, min(n+int8PanelCols, cols.to)}, ks,
-					(*byte)(unsafe.Add(panel, i*size)), floatAt(f, i*factors))
+					(*byte)(unsafe.Add(panel, i*size)), floatAt(f, i*factors), edge)
 			}
 		}
 	}
@@ -50,8 +51,9 @@ func (t *int8Weights) panelBytes(k int) int {
 	return 2 * k * int8PanelCols
 }
 
-// meet multiplies a few rows of A with the columns ks of a panel.
-func (j *int8Job) meet(p *int8Part, rows, cols, ks span, panel *byte, f *float32) {
+// meet multiplies a few rows of A with the columns ks of a panel. edge has room for
+// their part of C.
+func (j *int8Job) meet(p *int8Part, rows, cols, ks span, panel *byte, f, edge *float32) {
 	t := &j.weights
 	a, lda, from := j.a.codes, j.a.ld, ks.from
 	if !t.nib {
@@ -63,11 +65,10 @@ func (j *int8Job) meet(p *int8Part, rows, cols, ks span, panel *byte, f *float32
 	}
 	row := p.row + rows.from
 	c, ldc := (*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*cols.from)), p.ldc
-	var edge [int8PanelRows * int8PanelCols]float32
 	if cols.len() < int8PanelCols {
-		copyColumns(&edge[0], 4*int8PanelCols, c, ldc, rows.len(), cols.len())
-		defer copyColumns(c, ldc, &edge[0], 4*int8PanelCols, rows.len(), cols.len())
-		c, ldc = &edge[0], 4*int8PanelCols
+		copyColumns(edge, 4*int8PanelCols, c, ldc, rows.len(), cols.len())
+		defer copyColumns(c, ldc, edge, 4*int8PanelCols, rows.len(), cols.len())
+		c, ldc = edge, 4*int8PanelCols
 	}
 	t.panel(rows.len(), ks.len()/t.group, (*byte)(unsafe.Add(a, row*lda+from)), lda,
 		(*float32)(unsafe.Add(j.a.aux, row*j.a.ldx+8*(ks.from/t.group))), j.a.ldx, panel, f, c, ldc, acc)
@@ -87,7 +88,7 @@ func (j *int8Job) pack(w *worker, p *int8Part, n int, ks span, panel unsafe.Poin
 		b, ld := j.strip(w, p, n+half*int8Strip, ks.from, ks.to)
 		dst, factors := unsafe.Add(panel, 32*half), floatAt(f, 32*half)
 		if t.f != nil {
-			t.f.pack(ks.len()/t.bt.Elements(), (*byte)(b), ld, (*byte)(dst), factors)
+			t.f.pack(ks.len()/t.bt.Elements(), (*byte)(b), ld, (*byte)(dst), factors, t.following(b, ld, ks.len()))
 			continue
 		}
 		t.unpack(w, b, ld, ks.len(), dst, factors)

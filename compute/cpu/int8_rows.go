@@ -82,20 +82,26 @@ func (j *int8Job) oneRow(w *worker, p *int8Part, r int, cols span) {
 	for at := 0; at < strips; at += most {
 		n := min(most, strips-at)
 		b := unsafe.Add(p.w, (cols.from+at*int8Strip)*p.ldw)
-		next := b
-		if p.ldw == blocks*t.bt.Bytes() {
-			next = unsafe.Add(b, int8Strip*p.ldw)
-		}
-		t.f.row(n, blocks, (*byte)(b), p.ldw, a, x, floatAt(y, 4*at*int8Strip), (*byte)(next))
+		t.f.row(n, blocks, (*byte)(b), p.ldw, a, x, floatAt(y, 4*at*int8Strip), t.following(b, p.ldw, t.k))
 	}
 	if rest := cols.len() - strips*int8Strip; rest > 0 {
-		var out [int8Strip]float32
+		out := scratch(w, int8Strip)
 		tail := unsafe.Slice(floatAt(y, 4*strips*int8Strip), rest)
-		copy(out[:], tail)
+		copy(unsafe.Slice(out, rest), tail)
 		b, ld := j.strip(w, p, cols.to-rest, 0, t.k)
-		t.f.row(1, blocks, (*byte)(b), ld, a, x, &out[0], (*byte)(b))
-		copy(tail, out[:])
+		t.f.row(1, blocks, (*byte)(b), ld, a, x, out, (*byte)(b))
+		copy(tail, unsafe.Slice(out, rest))
 	}
+}
+
+// following is where the eight rows begin that follow those at b, of k elements and ld
+// bytes apart, if they lie one behind the other, else b: a place that it does no harm to
+// fetch.
+func (t *int8Weights) following(b unsafe.Pointer, ld, k int) *byte {
+	if ld != k/t.bt.Elements()*t.bt.Bytes() {
+		return (*byte)(b)
+	}
+	return (*byte)(unsafe.Add(b, int8Strip*ld))
 }
 
 // strip is int8Strip rows of weights from row n on, columns [from, to), for a kernel

@@ -64,9 +64,9 @@ func (s *packSink) scale(group int, d, m reg.VecVirtual) {
 
 // packBlocks emits the unpacking of eight rows into half a panel.
 func (e *int8Gen) packBlocks(f blockFormat) {
-	e.function("int8Pack"+f.name, "func(blocks int, w *byte, ld int, panel *byte, f *float32)",
-		"takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them.")
-	blocks := e.arg("blocks")
+	e.function("int8Pack"+f.name, "func(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)",
+		"takes blocks of eight rows, ld bytes apart, apart into eight columns of a panel and its factors f, as the panel kernels read them. As much memory as is read, from next on, is asked for early.")
+	blocks, next := e.arg("blocks"), e.arg("next")
 	w := e.arg("w")
 	b := block{base: []reg.GPVirtual{w}, odd: e.oddStrides(e.arg("ld"))}
 	s := &packSink{e: e, f: f, dst: e.arg("panel"), x: e.arg("f")}
@@ -75,6 +75,7 @@ func (e *int8Gen) packBlocks(f blockFormat) {
 	}
 	loop := e.label("block")
 	e.Label(loop)
+	e.ahead(f, next)
 	f.emit(e, b, s)
 	e.ADDQ(imm(f.bytes), w)
 	width := 32
@@ -194,11 +195,8 @@ func (e *int8Gen) rowBlocks(f blockFormat) {
 	e.VMOVUPS(at(y, 0), s.acc)
 	e.Label(loop)
 	s.sums = map[int]*groupSum{}
-	for line := 0; line < 8*f.bytes; line += 64 {
-		e.PREFETCHT0(at(next, line))
-	}
+	e.ahead(f, next)
 	f.emit(e, b, s)
-	e.ADDQ(imm(8*f.bytes), next)
 	e.ADDQ(imm(f.bytes), w)
 	e.ADDQ(imm(f.elements), s.a)
 	e.ADDQ(imm(8*f.groups()), s.x)
@@ -211,6 +209,14 @@ func (e *int8Gen) rowBlocks(f blockFormat) {
 	e.JNZ(LabelRef(outer))
 	e.VZEROUPPER()
 	e.RET()
+}
+
+// ahead asks for as much memory as eight blocks take and moves next past it.
+func (e *int8Gen) ahead(f blockFormat, next reg.GPVirtual) {
+	for line := 0; line < 8*f.bytes; line += 64 {
+		e.PREFETCHT0(at(next, line))
+	}
+	e.ADDQ(imm(8*f.bytes), next)
 }
 
 // words loads a 32-bit word at offset of each of the eight rows: rows 0 2 4 6 and

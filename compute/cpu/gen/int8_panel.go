@@ -7,6 +7,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+// panelAhead is how many bytes ahead a panel is fetched into the first-level cache.
+const panelAhead = 1024
+
 // int8Rows is how many rows of A a panel kernel takes at most.
 const int8Rows = 6
 
@@ -115,6 +118,7 @@ func offset(m Mem, d int) Mem {
 func (e *int8Gen) panelBytes(k panelKind, n int, acc []reg.VecVirtual, a rows, panel reg.GPVirtual) {
 	b := e.vecs(2)
 	for q := range k.group / 4 {
+		e.PREFETCHT0(at(panel, 64*q+panelAhead))
 		for j := range b {
 			e.VMOVDQU(at(panel, 64*q+32*j), b[j])
 		}
@@ -145,6 +149,7 @@ func (e *int8Gen) panelBytes(k panelKind, n int, acc []reg.VecVirtual, a rows, p
 func (e *int8Gen) panelWords(k panelKind, n int, acc []reg.VecVirtual, a rows, panel reg.GPVirtual) {
 	b := e.vecs(2)
 	for p := range k.group / 2 {
+		e.PREFETCHT0(at(panel, 64*p+panelAhead))
 		for j := range b {
 			e.VMOVDQU(at(panel, 64*p+32*j), b[j])
 		}
