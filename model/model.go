@@ -87,9 +87,12 @@ type Part struct {
 // tensors are valid during the call alone. A tap that embeds NoTap need not have all
 // of the methods.
 type Tap interface {
-	Hidden(layer int, x compute.Tensor)        // 0 = embedding, i = after layer i-1; the last is after the final norm
-	Route(name string, r compute.RouteArgs)    // name as in the checkpoint, "model.layers.1.mlp.gate"
-	Index(name string, picks compute.Tensor)   // V3.2: the indexer's picks, "model.layers.1.self_attn.indexer"
+	Hidden(layer int, x compute.Tensor)     // 0 = embedding, i = after layer i-1; the last is after the final norm
+	Route(name string, r compute.RouteArgs) // name as in the checkpoint, "model.layers.1.mlp.gate"
+	// Index is shown V3.2's indexer's picks, of "model.layers.1.self_attn.indexer", before
+	// they are used: what it writes there is read instead, so that a pass can follow
+	// another's choice.
+	Index(name string, picks compute.Tensor)
 	Logits(module int, h, head compute.Tensor) // 0 = main, i = MTP module i-1: the rows that meet the head
 	// Linear is shown the input rows of every weight matrix by its name; of experts
 	// (rows nil for those without tokens) each by its own.

@@ -41,6 +41,7 @@ type MLARecord struct {
 	QNorm, KVNorm NormRecord
 	Attn          compute.MLAArgs
 	Picks         compute.Tensor // [T, TopK], the indexer's
+	Chosen        func()         // where set, called when Picks are there, before they are used
 	Out           compute.Tensor // [T, H*V]: the heads' outputs
 
 	DY, DQ, DQA, DQAN, DKV, DCKV, DKVA compute.Tensor
@@ -89,13 +90,21 @@ func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, seqs int
 		Scale: d.Scale, Q: q, KV: kv, KR: rec.KVA.Cols(d.KVLora, d.Latent()),
 		O: rec.Out, LSE: ar.F32(t, d.Heads)}
 	if m.Index != nil {
-		rec.Picks = m.Index.Pick(be, ar, d.Index, x, rec.QAN, pos, table, evenSeqs(ar, seqs, t/seqs, d.Index.Dim))
+		m.choose(be, ar, d, x, pos, table, evenSeqs(ar, seqs, t/seqs, d.Index.Dim), rec)
 		if t/seqs > d.Index.TopK {
 			rec.Attn.Picks = rec.Picks
 		}
 	}
 	be.MLAForward(rec.Attn)
 	Linear(be, y, rec.Out, m.O, true)
+}
+
+// choose runs the indexer.
+func (m *MLA) choose(be compute.Backend, ar *compute.Arena, d MLADims, x, pos, table compute.Tensor, seqs []IndexSeq, rec *MLARecord) {
+	rec.Picks = m.Index.Pick(be, ar, d.Index, x, rec.QAN, pos, table, seqs)
+	if rec.Chosen != nil {
+		rec.Chosen()
+	}
 }
 
 // evenSeqs are sequences of n rows each, all from their beginning.
@@ -193,7 +202,7 @@ func (m *MLA) remember(be compute.Backend, ar *compute.Arena, d MLADims, x, pos,
 		index = append(index, IndexSeq{s.Row, s.Rows, s.Start, s.Keys})
 	}
 	if m.Index != nil {
-		rec.Picks = m.Index.Pick(be, ar, d.Index, x, rec.QAN, pos, table, index)
+		m.choose(be, ar, d, x, pos, table, index, rec)
 	}
 }
 

@@ -101,7 +101,9 @@ func (p *pass) backwardLayer(l, g *Layer, dx compute.Tensor, rec *layerRecord) {
 	mark := p.ar.Mark()
 	defer p.ar.Release(mark)
 	if p.o.Recompute {
+		chosen := rec.attn.Chosen
 		*rec = layerRecord{in: rec.in}
+		rec.attn.Chosen = chosen
 		p.runLayer(l, rec.in, p.ar.F32(p.t, dx.NumCols()), rec)
 	}
 	p.backwardLayerInput(l, dx, rec)

@@ -70,6 +70,7 @@ func (m *Model) extend(c model.Chunk, seqs []*sequence, table compute.Tensor) co
 func (m *Model) extendLayer(l *Layer, i int, x, h, pos, table compute.Tensor, seqs []nn.LatentSeq) {
 	be, ar, eps := m.be, m.work, float32(m.cfg.RMSNormEps)
 	var rec layerRecord
+	m.watchIndexer(i, &rec)
 	nn.Norm(be, ar, h, x, l.InputNorm, eps, nil)
 	l.Attn.Extend(be, ar, m.cfg.mla(), x, h, pos, table, seqs, &rec.attn)
 	m.showAttention(l, i, &rec)

@@ -113,6 +113,7 @@ func (p *pass) forward() {
 func (p *pass) layer(l *Layer, x compute.Tensor, rec *layerRecord, index int) compute.Tensor {
 	out := p.ar.F32(p.t, x.NumCols())
 	mark := p.ar.Mark()
+	p.m.watchIndexer(index, rec)
 	p.runLayer(l, x, out, rec)
 	p.m.showAttention(l, index, rec)
 	p.m.showFeedForward(l, index, rec)

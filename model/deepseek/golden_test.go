@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"strings"
 	"testing"
 
 	"sonde/compute"
@@ -70,14 +71,15 @@ func runGoldens(t *testing.T, cases []golden.Case) {
 
 type goldenCase struct {
 	model.NoTap
-	t       *testing.T
-	name    string
-	m       *Model
-	ar      *compute.Arena
-	want    map[string]golden.Tensor
-	b       model.Batch
-	worst   map[string]float64
-	indexed int // indexers compared
+	t     *testing.T
+	name  string
+	m     *Model
+	ar    *compute.Arena
+	want  map[string]golden.Tensor
+	b     model.Batch
+	worst map[string]float64
+	picks *picker // of the pass under way
+	ties  int     // rows that followed the original's choice among equals
 }
 
 func newGoldenCase(t *testing.T, c golden.Case, config []byte, be compute.Backend) *goldenCase {
@@ -169,30 +171,47 @@ func (g *goldenCase) Route(name string, r compute.RouteArgs) {
 	g.compare("route."+name+".weights", "route weights", g.download(r.Weights), 1e-4)
 }
 
-// Index compares the keys that each position reads: where there are fewer than the
-// indexer may pick, all of them.
-func (g *goldenCase) Index(name string, picks compute.Tensor) {
-	want, ok := g.want["index."+name]
-	if !ok {
-		return
+// Linear notes what an indexer meets.
+func (g *goldenCase) Linear(name string, x compute.Tensor) {
+	if g.picks != nil && strings.Contains(name, ".indexer.") {
+		g.picks.linear(name, g.download(x))
 	}
-	g.indexed++
+}
+
+// Index compares the keys that each position reads, and has it read the original's
+// where keys score the same.
+func (g *goldenCase) Index(name string, picks compute.Tensor) {
 	k := picks.NumCols()
-	got, theirs := make([]int32, picks.Len()), want.I32()
-	g.m.be.DownloadI32(got, picks)
-	for r := range picks.NumRows() {
-		var visible []int32
-		for _, p := range theirs[r*k : (r+1)*k] {
-			if int(p) <= r%g.b.SeqLen {
-				visible = append(visible, p)
-			}
-		}
-		ours := got[r*k : (r+1)*k]
-		if n := slices.Index(ours, -1); n >= 0 {
-			ours = ours[:n]
-		}
-		if !slices.Equal(ours, visible) {
-			g.t.Errorf("%s: position %d reads %v, expected %v", name, r, ours, visible)
+	ours := make([]int32, picks.Len())
+	g.m.be.DownloadI32(ours, picks)
+	var layer int
+	if _, err := fmt.Sscanf(name, "model.layers.%d.", &layer); err != nil {
+		g.t.Fatal(err)
+	}
+	first := len(g.picks.rows[name])
+	follow, ok := g.picks.follow(name, g.m.indexWeights(layer), ours, k)
+	if !ok {
+		g.t.Errorf("%s: the picks are not the best by score", name)
+	}
+	if want, has := g.want["index."+name]; has && g.picks.known {
+		g.compareIndex(name, first, follow, want.I32(), k)
+	}
+	g.m.be.UploadI32(picks, follow)
+}
+
+// visible is row r of an indexer's picks [T, k] without the places beyond the row's own,
+// which stand where fewer than k keys are visible.
+func (g *goldenCase) visible(want []int32, r, k int) []int32 {
+	return slices.DeleteFunc(slices.Clone(want[r*k:(r+1)*k]), func(p int32) bool { return int(p) > r%g.b.SeqLen })
+}
+
+// compareIndex compares rows from first on with the original's.
+func (g *goldenCase) compareIndex(name string, first int, got, want []int32, k int) {
+	for r := range len(got) / k {
+		at := first + r
+		theirs := g.visible(want, at, k)
+		if ours := picked(got[r*k : (r+1)*k]); !slices.Equal(ours, theirs) {
+			g.t.Errorf("%s: row %d reads %v, expected %v", name, at, ours, theirs)
 			return
 		}
 	}
@@ -265,15 +284,18 @@ func (g *goldenCase) run() {
 		classes = append(classes, fmt.Sprintf("%s %.1e", c, e))
 	}
 	sort.Strings(classes)
+	if g.ties > 0 {
+		classes = append(classes, fmt.Sprintf("%d rows of indexers with equal scores at the bound", g.ties))
+	}
 	g.t.Logf("%-18s worst relative error: %v", g.name, classes)
 }
 
 func (g *goldenCase) forwardAndGradients() {
 	grads := g.m.Twin(g.ar)
 	p := g.m.newPass(g.ar, g.b, model.StepOptions{MTPLambda: 0.3, Scale: 1})
-	g.m.SetTap(g)
+	g.watch(g.b.SeqLen)
 	res := p.lossAndGrad(g.b, grads)
-	g.m.SetTap(nil)
+	g.unwatch()
 	g.compare("loss", "loss", []float32{float32(res.Loss)}, 1e-5)
 	g.compare("mtp.loss", "loss", []float32{float32(res.MTPLoss)}, 1e-5)
 	for _, q := range grads.Params() {
@@ -281,7 +303,9 @@ func (g *goldenCase) forwardAndGradients() {
 			g.compare("grad."+q.Name, "gradients", g.download(q.T), 1e-3)
 		}
 	}
+	g.watch(g.b.SeqLen)
 	plain := g.m.Loss(g.ar, g.b, model.StepOptions{MTPLambda: 0.3})
+	g.unwatch()
 	if plain.Loss != res.Loss || plain.MTPLoss != res.MTPLoss {
 		g.t.Errorf("losses without gradients %v, %v differ from %v, %v", plain.Loss, plain.MTPLoss, res.Loss, res.MTPLoss)
 	}
@@ -301,9 +325,47 @@ func (g *goldenCase) absorbed() {
 			g.t.Errorf("logits differ when the texts are fed together, %d tokens at a time", piece)
 		}
 	}
+	if g.m.cfg.IndexTopK > 0 { // once more, following the original's choice among equals
+		g.watchIndex(g.b.SeqLen)
+		whole = feed(g.t, g.m, g.b.SeqLen, texts...)
+		g.unwatch()
+	}
 	g.compare("logits", "absorbed logits", slices.Concat(whole...), 1e-4)
 }
 
+// watch compares what crosses the model from now on, in sequences of span rows.
+func (g *goldenCase) watch(span int) {
+	g.picks = newPicker(g.m, span)
+	g.picks.known = true
+	g.m.SetTap(g)
+}
+
+// watchIndex looks at the indexers alone.
+func (g *goldenCase) watchIndex(span int) {
+	g.picks = newPicker(g.m, span)
+	g.m.SetTap(indexOnly{g: g})
+}
+
+// indexOnly is a goldenCase that sees only indexers.
+type indexOnly struct {
+	model.NoTap
+	g *goldenCase
+}
+
+func (o indexOnly) Linear(name string, x compute.Tensor)    { o.g.Linear(name, x) }
+func (o indexOnly) Index(name string, picks compute.Tensor) { o.g.Index(name, picks) }
+
+func (g *goldenCase) unwatch() {
+	g.m.SetTap(nil)
+	if g.picks != nil {
+		g.ties += g.picks.ties
+	}
+	g.picks = nil
+}
+
+// greedy compares the tokens that the model writes. The original read the whole text
+// anew for each; with an indexer that matters where keys score the same, and is done
+// here too.
 func (g *goldenCase) greedy() {
 	want, ok := g.want["greedy"]
 	if !ok {
@@ -315,10 +377,16 @@ func (g *goldenCase) greedy() {
 	defer s.Close()
 	next := ids[:n]
 	for i := n; i < len(ids); i++ {
+		if g.m.cfg.IndexTopK > 0 {
+			s.Truncate(0)
+			next = ids[:i]
+			g.watchIndex(i)
+		}
 		p := []model.Part{{Sequence: s, IDs: next, Want: model.WantLast}}
 		if err := g.m.Forward(p); err != nil {
 			g.t.Fatal(err)
 		}
+		g.unwatch()
 		l := p[0].Logits
 		best := int32(slices.Index(l, slices.Max(l)))
 		if best != ids[i] {
@@ -341,8 +409,10 @@ func (g *goldenCase) bfloat16() {
 	for i, p := range m.Params() {
 		g.m.be.Copy(p.T, g.m.Params()[i].T)
 	}
+	m.SetTap(givenIndex{g: g, m: m})
 	p := m.newPass(g.ar, g.b, model.StepOptions{})
 	p.forward()
+	m.SetTap(nil)
 	out := g.ar.F32(p.t, v)
 	nn.Linear(m.be, out, p.hn, m.Head, false)
 	ours := medianError(g.download(out), exact, v)
@@ -351,6 +421,28 @@ func (g *goldenCase) bfloat16() {
 	if !(ours <= limit) {
 		g.t.Errorf("bf16: median error of a position's logits is %.3g, above %.3g", ours, limit)
 	}
+}
+
+// givenIndex has a pass read the keys that the float32 model reads: in bfloat16 other keys
+// win by a hair here and there, in the original too, and differently on each machine,
+// which would drown the arithmetic's error.
+type givenIndex struct {
+	model.NoTap
+	g *goldenCase
+	m *Model
+}
+
+func (o givenIndex) Index(name string, picks compute.Tensor) {
+	k, want := picks.NumCols(), golden.Get(o.g.t, o.g.want, "index."+name).I32()
+	var given []int32
+	for r := range picks.NumRows() {
+		row := o.g.visible(want, r, k)
+		for len(row) < k {
+			row = append(row, -1)
+		}
+		given = append(given, row...)
+	}
+	o.m.be.UploadI32(picks, given)
 }
 
 func medianError(got, want []float32, v int) float64 {

@@ -44,13 +44,21 @@ func (m *Model) showAttention(l *Layer, i int, rec *layerRecord) {
 			m.tap.Linear(name+w.name+".weight", w.in)
 		}
 	}
-	if l.Attn.Index == nil {
+}
+
+// watchIndexer has the tap shown what layer i's indexer meets and picks, in time to
+// change the picks.
+func (m *Model) watchIndexer(i int, rec *layerRecord) {
+	if m.tap == nil {
 		return
 	}
-	m.tap.Index(name+"indexer", a.Picks)
-	m.tap.Linear(name+"indexer.wq_b.weight", a.QAN)
-	m.tap.Linear(name+"indexer.wk.weight", a.X)
-	m.tap.Linear(name+"indexer.weights_proj.weight", a.X)
+	a, name := &rec.attn, layerName(i)+".self_attn.indexer"
+	a.Chosen = func() {
+		m.tap.Linear(name+".wq_b.weight", a.QAN)
+		m.tap.Linear(name+".wk.weight", a.X)
+		m.tap.Linear(name+".weights_proj.weight", a.X)
+		m.tap.Index(name, a.Picks)
+	}
 }
 
 // showFeedForward shows what the matrices of layer i's second half met.
