@@ -14,7 +14,7 @@ import (
 // benchFormats are the formats of files to measure, with F32 to compare with.
 var benchFormats = []compute.DType{compute.F32, compute.F16, compute.E4M3, compute.BlockDType(num.Q8_0), compute.BlockDType(num.Q4_0),
 	compute.BlockDType(num.Q4_1), compute.BlockDType(num.Q4_K), compute.BlockDType(num.Q5_K), compute.BlockDType(num.Q6_K),
-	compute.BlockDType(num.IQ4_XS)}
+	compute.BlockDType(num.IQ4_XS), compute.BlockDType(num.Q3_K), compute.BlockDType(num.IQ3_S)}
 
 // fileWeights is a matrix of format dt with random bytes that are no NaNs, FP8 with normal
 // numbers.

@@ -26,6 +26,12 @@ func avx2Widen() widenKernels {
 	k.widenBlocks[num.Q4_K] = widenQ4KAVX2
 	k.widenBlocks[num.Q5_K] = widenQ5KAVX2
 	k.widenBlocks[num.Q6_K] = widenQ6KAVX2
+	k.widenBlocks[num.Q5_0] = widenQ50AVX2
+	k.widenBlocks[num.Q5_1] = widenQ51AVX2
+	k.widenBlocks[num.Q2_K] = widenQ2KAVX2
+	k.widenBlocks[num.Q3_K] = widenQ3KAVX2
+	k.widenBlocks[num.IQ4_NL] = widenIQ4NLAVX2
+	k.widenBlocks[num.IQ4_XS] = widenIQ4XSAVX2
 	return k
 }
 

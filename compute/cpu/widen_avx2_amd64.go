@@ -41,3 +41,33 @@ func widenQ5KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int
 //
 //go:noescape
 func widenQ6KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+
+// widenQ50AVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
+//
+//go:noescape
+func widenQ50AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+
+// widenQ51AVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
+//
+//go:noescape
+func widenQ51AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+
+// widenQ2KAVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
+//
+//go:noescape
+func widenQ2KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+
+// widenQ3KAVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
+//
+//go:noescape
+func widenQ3KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+
+// widenIQ4NLAVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
+//
+//go:noescape
+func widenIQ4NLAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+
+// widenIQ4XSAVX2 widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.
+//
+//go:noescape
+func widenIQ4XSAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)

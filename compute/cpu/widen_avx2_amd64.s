@@ -1333,3 +1333,1258 @@ block22:
 	JNZ          row21
 	VZEROUPPER
 	RET
+
+// func widenQ50AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenQ50AVX2(SB), NOSPLIT, $0-48
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00000001, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x00000010, AX
+	VMOVD        AX, X2
+	VPBROADCASTD X2, Y2
+	VMOVDQU      widenLane23<>+0(SB), Y3
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row24:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block25:
+	VPBROADCASTW (BX), X4
+	VCVTPH2PS    X4, Y4
+	VPBROADCASTD 2(BX), Y5
+	VPMOVZXBD    6(BX), Y6
+	VPAND        Y0, Y6, Y7
+	VPSRLVD      Y3, Y5, Y8
+	VPAND        Y1, Y8, Y8
+	VPSLLD       $0x04, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPSUBD       Y2, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y4, Y7, Y7
+	VMOVUPS      Y7, (SI)
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y0, Y6, Y6
+	VPSRLD       $0x10, Y5, Y7
+	VPSRLVD      Y3, Y7, Y7
+	VPAND        Y1, Y7, Y7
+	VPSLLD       $0x04, Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPSUBD       Y2, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VMOVUPS      Y6, 64(SI)
+	VPMOVZXBD    14(BX), Y6
+	VPAND        Y0, Y6, Y7
+	VPSRLD       $0x08, Y5, Y8
+	VPSRLVD      Y3, Y8, Y8
+	VPAND        Y1, Y8, Y8
+	VPSLLD       $0x04, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPSUBD       Y2, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y4, Y7, Y7
+	VMOVUPS      Y7, 32(SI)
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y0, Y6, Y6
+	VPSRLD       $0x18, Y5, Y5
+	VPSRLVD      Y3, Y5, Y5
+	VPAND        Y1, Y5, Y5
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y5, Y6, Y6
+	VPSUBD       Y2, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VMOVUPS      Y6, 96(SI)
+	ADDQ         $0x00000016, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNZ          block25
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row24
+	VZEROUPPER
+	RET
+
+DATA widenLane23<>+0(SB)/4, $0x00000000
+DATA widenLane23<>+4(SB)/4, $0x00000001
+DATA widenLane23<>+8(SB)/4, $0x00000002
+DATA widenLane23<>+12(SB)/4, $0x00000003
+DATA widenLane23<>+16(SB)/4, $0x00000004
+DATA widenLane23<>+20(SB)/4, $0x00000005
+DATA widenLane23<>+24(SB)/4, $0x00000006
+DATA widenLane23<>+28(SB)/4, $0x00000007
+GLOBL widenLane23<>(SB), RODATA|NOPTR, $32
+
+// func widenQ51AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenQ51AVX2(SB), NOSPLIT, $0-48
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00000001, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	VMOVDQU      widenLane26<>+0(SB), Y2
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row27:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block28:
+	VPBROADCASTW (BX), X3
+	VCVTPH2PS    X3, Y3
+	VPBROADCASTW 2(BX), X4
+	VCVTPH2PS    X4, Y4
+	VPBROADCASTD 4(BX), Y5
+	VPMOVZXBD    8(BX), Y6
+	VPAND        Y0, Y6, Y7
+	VPSRLVD      Y2, Y5, Y8
+	VPAND        Y1, Y8, Y8
+	VPSLLD       $0x04, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y3, Y7, Y7
+	VADDPS       Y4, Y7, Y7
+	VMOVUPS      Y7, (SI)
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y0, Y6, Y6
+	VPSRLD       $0x10, Y5, Y7
+	VPSRLVD      Y2, Y7, Y7
+	VPAND        Y1, Y7, Y7
+	VPSLLD       $0x04, Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y3, Y6, Y6
+	VADDPS       Y4, Y6, Y6
+	VMOVUPS      Y6, 64(SI)
+	VPMOVZXBD    16(BX), Y6
+	VPAND        Y0, Y6, Y7
+	VPSRLD       $0x08, Y5, Y8
+	VPSRLVD      Y2, Y8, Y8
+	VPAND        Y1, Y8, Y8
+	VPSLLD       $0x04, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y3, Y7, Y7
+	VADDPS       Y4, Y7, Y7
+	VMOVUPS      Y7, 32(SI)
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y0, Y6, Y6
+	VPSRLD       $0x18, Y5, Y5
+	VPSRLVD      Y2, Y5, Y5
+	VPAND        Y1, Y5, Y5
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y5, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y3, Y6, Y6
+	VADDPS       Y4, Y6, Y6
+	VMOVUPS      Y6, 96(SI)
+	ADDQ         $0x00000018, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNZ          block28
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row27
+	VZEROUPPER
+	RET
+
+DATA widenLane26<>+0(SB)/4, $0x00000000
+DATA widenLane26<>+4(SB)/4, $0x00000001
+DATA widenLane26<>+8(SB)/4, $0x00000002
+DATA widenLane26<>+12(SB)/4, $0x00000003
+DATA widenLane26<>+16(SB)/4, $0x00000004
+DATA widenLane26<>+20(SB)/4, $0x00000005
+DATA widenLane26<>+24(SB)/4, $0x00000006
+DATA widenLane26<>+28(SB)/4, $0x00000007
+GLOBL widenLane26<>(SB), RODATA|NOPTR, $32
+
+// func widenQ2KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenQ2KAVX2(SB), NOSPLIT, $128-48
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00000003, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row29:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block30:
+	VPBROADCASTW 80(BX), X2
+	VCVTPH2PS    X2, Y2
+	VPBROADCASTW 82(BX), X3
+	VCVTPH2PS    X3, Y3
+	VPMOVZXBD    (BX), Y4
+	VPAND        Y0, Y4, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y2, Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPSRLD       $0x04, Y4, Y4
+	VPAND        Y0, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VMOVUPS      Y4, 64(SP)
+	VPMOVZXBD    8(BX), Y4
+	VPAND        Y0, Y4, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y2, Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	VPSRLD       $0x04, Y4, Y2
+	VPAND        Y0, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    16(BX), Y2
+	VPAND        Y1, Y2, Y3
+	VBROADCASTSS (SP), Y4
+	VBROADCASTSS 64(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, (SI)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 8(SP), Y4
+	VBROADCASTSS 72(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 128(SI)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 16(SP), Y4
+	VBROADCASTSS 80(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 256(SI)
+	VPSRLD       $0x06, Y2, Y2
+	VPAND        Y1, Y2, Y2
+	VBROADCASTSS 24(SP), Y3
+	VBROADCASTSS 88(SP), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 384(SI)
+	VPMOVZXBD    24(BX), Y2
+	VPAND        Y1, Y2, Y3
+	VBROADCASTSS (SP), Y4
+	VBROADCASTSS 64(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 32(SI)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 8(SP), Y4
+	VBROADCASTSS 72(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 160(SI)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 16(SP), Y4
+	VBROADCASTSS 80(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 288(SI)
+	VPSRLD       $0x06, Y2, Y2
+	VPAND        Y1, Y2, Y2
+	VBROADCASTSS 24(SP), Y3
+	VBROADCASTSS 88(SP), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 416(SI)
+	VPMOVZXBD    32(BX), Y2
+	VPAND        Y1, Y2, Y3
+	VBROADCASTSS 4(SP), Y4
+	VBROADCASTSS 68(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 64(SI)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 12(SP), Y4
+	VBROADCASTSS 76(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 192(SI)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 20(SP), Y4
+	VBROADCASTSS 84(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 320(SI)
+	VPSRLD       $0x06, Y2, Y2
+	VPAND        Y1, Y2, Y2
+	VBROADCASTSS 28(SP), Y3
+	VBROADCASTSS 92(SP), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 448(SI)
+	VPMOVZXBD    40(BX), Y2
+	VPAND        Y1, Y2, Y3
+	VBROADCASTSS 4(SP), Y4
+	VBROADCASTSS 68(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 96(SI)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 12(SP), Y4
+	VBROADCASTSS 76(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 224(SI)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 20(SP), Y4
+	VBROADCASTSS 84(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 352(SI)
+	VPSRLD       $0x06, Y2, Y2
+	VPAND        Y1, Y2, Y2
+	VBROADCASTSS 28(SP), Y3
+	VBROADCASTSS 92(SP), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 480(SI)
+	VPMOVZXBD    48(BX), Y2
+	VPAND        Y1, Y2, Y3
+	VBROADCASTSS 32(SP), Y4
+	VBROADCASTSS 96(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 512(SI)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 40(SP), Y4
+	VBROADCASTSS 104(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 640(SI)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 48(SP), Y4
+	VBROADCASTSS 112(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 768(SI)
+	VPSRLD       $0x06, Y2, Y2
+	VPAND        Y1, Y2, Y2
+	VBROADCASTSS 56(SP), Y3
+	VBROADCASTSS 120(SP), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 896(SI)
+	VPMOVZXBD    56(BX), Y2
+	VPAND        Y1, Y2, Y3
+	VBROADCASTSS 32(SP), Y4
+	VBROADCASTSS 96(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 544(SI)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 40(SP), Y4
+	VBROADCASTSS 104(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 672(SI)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 48(SP), Y4
+	VBROADCASTSS 112(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 800(SI)
+	VPSRLD       $0x06, Y2, Y2
+	VPAND        Y1, Y2, Y2
+	VBROADCASTSS 56(SP), Y3
+	VBROADCASTSS 120(SP), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 928(SI)
+	VPMOVZXBD    64(BX), Y2
+	VPAND        Y1, Y2, Y3
+	VBROADCASTSS 36(SP), Y4
+	VBROADCASTSS 100(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 576(SI)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 44(SP), Y4
+	VBROADCASTSS 108(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 704(SI)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 52(SP), Y4
+	VBROADCASTSS 116(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 832(SI)
+	VPSRLD       $0x06, Y2, Y2
+	VPAND        Y1, Y2, Y2
+	VBROADCASTSS 60(SP), Y3
+	VBROADCASTSS 124(SP), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 960(SI)
+	VPMOVZXBD    72(BX), Y2
+	VPAND        Y1, Y2, Y3
+	VBROADCASTSS 36(SP), Y4
+	VBROADCASTSS 100(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 608(SI)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 44(SP), Y4
+	VBROADCASTSS 108(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 736(SI)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y1, Y3, Y3
+	VBROADCASTSS 52(SP), Y4
+	VBROADCASTSS 116(SP), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 864(SI)
+	VPSRLD       $0x06, Y2, Y2
+	VPAND        Y1, Y2, Y2
+	VBROADCASTSS 60(SP), Y3
+	VBROADCASTSS 124(SP), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 992(SI)
+	ADDQ         $0x00000054, BX
+	ADDQ         $0x00000400, SI
+	DECQ         DI
+	JNZ          block30
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row29
+	VZEROUPPER
+	RET
+
+// func widenQ3KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenQ3KAVX2(SB), NOSPLIT, $64-48
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00000003, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x00000004, AX
+	VMOVD        AX, X2
+	VPBROADCASTD X2, Y2
+	MOVL         $0x00000020, AX
+	VMOVD        AX, X3
+	VPBROADCASTD X3, Y3
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row32:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block33:
+	VPBROADCASTW 108(BX), X4
+	VCVTPH2PS    X4, Y4
+	VPMOVZXBD    96(BX), Y5
+	VPBROADCASTD 104(BX), Y6
+	VPSRLVD      widenQ3K31<>+0(SB), Y6, Y6
+	VPAND        Y0, Y5, Y7
+	VPAND        Y1, Y6, Y8
+	VPSLLD       $0x04, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPSUBD       Y3, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y4, Y7, Y7
+	VMOVUPS      Y7, (SP)
+	VPSRLD       $0x04, Y5, Y5
+	VPAND        Y0, Y5, Y5
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y1, Y6, Y6
+	VPSLLD       $0x04, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	VPMOVZXBD    32(BX), Y4
+	VPAND        Y1, Y4, Y5
+	VPMOVZXBD    (BX), Y6
+	VPSLLD       $0x02, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS (SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, (SI)
+	VPSRLD       $0x02, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    (BX), Y6
+	VPSLLD       $0x01, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 8(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 128(SI)
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    (BX), Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 16(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 256(SI)
+	VPSRLD       $0x06, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPMOVZXBD    (BX), Y5
+	VPSRLD       $0x01, Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
+	VBROADCASTSS 24(SP), Y5
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, 384(SI)
+	VPMOVZXBD    40(BX), Y4
+	VPAND        Y1, Y4, Y5
+	VPMOVZXBD    8(BX), Y6
+	VPSLLD       $0x02, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS (SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 32(SI)
+	VPSRLD       $0x02, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    8(BX), Y6
+	VPSLLD       $0x01, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 8(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 160(SI)
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    8(BX), Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 16(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 288(SI)
+	VPSRLD       $0x06, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPMOVZXBD    8(BX), Y5
+	VPSRLD       $0x01, Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
+	VBROADCASTSS 24(SP), Y5
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, 416(SI)
+	VPMOVZXBD    48(BX), Y4
+	VPAND        Y1, Y4, Y5
+	VPMOVZXBD    16(BX), Y6
+	VPSLLD       $0x02, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 4(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 64(SI)
+	VPSRLD       $0x02, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    16(BX), Y6
+	VPSLLD       $0x01, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 12(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 192(SI)
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    16(BX), Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 20(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 320(SI)
+	VPSRLD       $0x06, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPMOVZXBD    16(BX), Y5
+	VPSRLD       $0x01, Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
+	VBROADCASTSS 28(SP), Y5
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, 448(SI)
+	VPMOVZXBD    56(BX), Y4
+	VPAND        Y1, Y4, Y5
+	VPMOVZXBD    24(BX), Y6
+	VPSLLD       $0x02, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 4(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 96(SI)
+	VPSRLD       $0x02, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    24(BX), Y6
+	VPSLLD       $0x01, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 12(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 224(SI)
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    24(BX), Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 20(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 352(SI)
+	VPSRLD       $0x06, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPMOVZXBD    24(BX), Y5
+	VPSRLD       $0x01, Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
+	VBROADCASTSS 28(SP), Y5
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, 480(SI)
+	VPMOVZXBD    64(BX), Y4
+	VPAND        Y1, Y4, Y5
+	VPMOVZXBD    (BX), Y6
+	VPSRLD       $0x02, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 32(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 512(SI)
+	VPSRLD       $0x02, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    (BX), Y6
+	VPSRLD       $0x03, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 40(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 640(SI)
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    (BX), Y6
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 48(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 768(SI)
+	VPSRLD       $0x06, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPMOVZXBD    (BX), Y5
+	VPSRLD       $0x05, Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
+	VBROADCASTSS 56(SP), Y5
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, 896(SI)
+	VPMOVZXBD    72(BX), Y4
+	VPAND        Y1, Y4, Y5
+	VPMOVZXBD    8(BX), Y6
+	VPSRLD       $0x02, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 32(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 544(SI)
+	VPSRLD       $0x02, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    8(BX), Y6
+	VPSRLD       $0x03, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 40(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 672(SI)
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    8(BX), Y6
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 48(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 800(SI)
+	VPSRLD       $0x06, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPMOVZXBD    8(BX), Y5
+	VPSRLD       $0x05, Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
+	VBROADCASTSS 56(SP), Y5
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, 928(SI)
+	VPMOVZXBD    80(BX), Y4
+	VPAND        Y1, Y4, Y5
+	VPMOVZXBD    16(BX), Y6
+	VPSRLD       $0x02, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 36(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 576(SI)
+	VPSRLD       $0x02, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    16(BX), Y6
+	VPSRLD       $0x03, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 44(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 704(SI)
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    16(BX), Y6
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 52(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 832(SI)
+	VPSRLD       $0x06, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPMOVZXBD    16(BX), Y5
+	VPSRLD       $0x05, Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
+	VBROADCASTSS 60(SP), Y5
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, 960(SI)
+	VPMOVZXBD    88(BX), Y4
+	VPAND        Y1, Y4, Y5
+	VPMOVZXBD    24(BX), Y6
+	VPSRLD       $0x02, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 36(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 608(SI)
+	VPSRLD       $0x02, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    24(BX), Y6
+	VPSRLD       $0x03, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 44(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 736(SI)
+	VPSRLD       $0x04, Y4, Y5
+	VPAND        Y1, Y5, Y5
+	VPMOVZXBD    24(BX), Y6
+	VPSRLD       $0x04, Y6, Y6
+	VPAND        Y2, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y2, Y5, Y5
+	VBROADCASTSS 52(SP), Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 864(SI)
+	VPSRLD       $0x06, Y4, Y4
+	VPAND        Y1, Y4, Y4
+	VPMOVZXBD    24(BX), Y5
+	VPSRLD       $0x05, Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
+	VBROADCASTSS 60(SP), Y5
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, 992(SI)
+	ADDQ         $0x0000006e, BX
+	ADDQ         $0x00000400, SI
+	DECQ         DI
+	JNZ          block33
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row32
+	VZEROUPPER
+	RET
+
+DATA widenQ3K31<>+0(SB)/4, $0x00000000
+DATA widenQ3K31<>+4(SB)/4, $0x00000008
+DATA widenQ3K31<>+8(SB)/4, $0x00000010
+DATA widenQ3K31<>+12(SB)/4, $0x00000018
+DATA widenQ3K31<>+16(SB)/4, $0x00000002
+DATA widenQ3K31<>+20(SB)/4, $0x0000000a
+DATA widenQ3K31<>+24(SB)/4, $0x00000012
+DATA widenQ3K31<>+28(SB)/4, $0x0000001a
+GLOBL widenQ3K31<>(SB), RODATA|NOPTR, $32
+
+// func widenIQ4NLAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenIQ4NLAVX2(SB), NOSPLIT, $0-48
+	VMOVDQU      widenLevels34<>+0(SB), X0
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row35:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block36:
+	VPBROADCASTW (BX), X2
+	VCVTPH2PS    X2, Y2
+	VMOVDQU      2(BX), X3
+	VPAND        X1, X3, X4
+	VPSHUFB      X4, X0, X4
+	VPMOVSXBD    X4, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y2, Y5, Y5
+	VMOVUPS      Y5, (SI)
+	VPSRLDQ      $0x08, X4, X4
+	VPMOVSXBD    X4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VMOVUPS      Y4, 32(SI)
+	VPSRLD       $0x04, X3, X3
+	VPAND        X1, X3, X3
+	VPSHUFB      X3, X0, X3
+	VPMOVSXBD    X3, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VMOVUPS      Y4, 64(SI)
+	VPSRLDQ      $0x08, X3, X3
+	VPMOVSXBD    X3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VMOVUPS      Y3, 96(SI)
+	ADDQ         $0x00000012, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNZ          block36
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row35
+	VZEROUPPER
+	RET
+
+DATA widenLevels34<>+0(SB)/4, $0xbfad9881
+DATA widenLevels34<>+4(SB)/4, $0xf6eaddcf
+DATA widenLevels34<>+8(SB)/4, $0x26190d01
+DATA widenLevels34<>+12(SB)/4, $0x71594535
+GLOBL widenLevels34<>(SB), RODATA|NOPTR, $16
+
+// func widenIQ4XSAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
+// Requires: AVX, AVX2, F16C
+TEXT ·widenIQ4XSAVX2(SB), NOSPLIT, $32-48
+	VMOVDQU      widenLevels37<>+0(SB), X0
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x0000000f, AX
+	VMOVD        AX, X2
+	VPBROADCASTD X2, Y2
+	MOVL         $0x00000003, AX
+	VMOVD        AX, X3
+	VPBROADCASTD X3, Y3
+	MOVL         $0x00000020, AX
+	VMOVD        AX, X4
+	VPBROADCASTD X4, Y4
+	MOVQ         src+16(FP), AX
+	MOVQ         dst+32(FP), CX
+	MOVQ         rows+0(FP), DX
+
+row40:
+	MOVQ AX, BX
+	MOVQ CX, SI
+	MOVQ blocks+8(FP), DI
+
+block41:
+	VPBROADCASTD 4(BX), Y5
+	VPSRLVD      widenXSLow38<>+0(SB), Y5, Y5
+	VPAND        Y2, Y5, Y5
+	VPBROADCASTW 2(BX), Y6
+	VPSRLVD      widenXSHigh39<>+0(SB), Y6, Y6
+	VPAND        Y3, Y6, Y6
+	VPSLLD       $0x04, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPSUBD       Y4, Y5, Y5
+	VPBROADCASTW (BX), X6
+	VCVTPH2PS    X6, Y6
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VBROADCASTSS (SP), Y5
+	VMOVDQU      8(BX), X6
+	VPAND        X1, X6, X7
+	VPSHUFB      X7, X0, X7
+	VPMOVSXBD    X7, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y5, Y8, Y8
+	VMOVUPS      Y8, (SI)
+	VPSRLDQ      $0x08, X7, X7
+	VPMOVSXBD    X7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 32(SI)
+	VPSRLD       $0x04, X6, X6
+	VPAND        X1, X6, X6
+	VPSHUFB      X6, X0, X6
+	VPMOVSXBD    X6, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 64(SI)
+	VPSRLDQ      $0x08, X6, X6
+	VPMOVSXBD    X6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 96(SI)
+	VBROADCASTSS 4(SP), Y5
+	VMOVDQU      24(BX), X6
+	VPAND        X1, X6, X7
+	VPSHUFB      X7, X0, X7
+	VPMOVSXBD    X7, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y5, Y8, Y8
+	VMOVUPS      Y8, 128(SI)
+	VPSRLDQ      $0x08, X7, X7
+	VPMOVSXBD    X7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 160(SI)
+	VPSRLD       $0x04, X6, X6
+	VPAND        X1, X6, X6
+	VPSHUFB      X6, X0, X6
+	VPMOVSXBD    X6, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 192(SI)
+	VPSRLDQ      $0x08, X6, X6
+	VPMOVSXBD    X6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 224(SI)
+	VBROADCASTSS 8(SP), Y5
+	VMOVDQU      40(BX), X6
+	VPAND        X1, X6, X7
+	VPSHUFB      X7, X0, X7
+	VPMOVSXBD    X7, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y5, Y8, Y8
+	VMOVUPS      Y8, 256(SI)
+	VPSRLDQ      $0x08, X7, X7
+	VPMOVSXBD    X7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 288(SI)
+	VPSRLD       $0x04, X6, X6
+	VPAND        X1, X6, X6
+	VPSHUFB      X6, X0, X6
+	VPMOVSXBD    X6, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 320(SI)
+	VPSRLDQ      $0x08, X6, X6
+	VPMOVSXBD    X6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 352(SI)
+	VBROADCASTSS 12(SP), Y5
+	VMOVDQU      56(BX), X6
+	VPAND        X1, X6, X7
+	VPSHUFB      X7, X0, X7
+	VPMOVSXBD    X7, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y5, Y8, Y8
+	VMOVUPS      Y8, 384(SI)
+	VPSRLDQ      $0x08, X7, X7
+	VPMOVSXBD    X7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 416(SI)
+	VPSRLD       $0x04, X6, X6
+	VPAND        X1, X6, X6
+	VPSHUFB      X6, X0, X6
+	VPMOVSXBD    X6, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 448(SI)
+	VPSRLDQ      $0x08, X6, X6
+	VPMOVSXBD    X6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 480(SI)
+	VBROADCASTSS 16(SP), Y5
+	VMOVDQU      72(BX), X6
+	VPAND        X1, X6, X7
+	VPSHUFB      X7, X0, X7
+	VPMOVSXBD    X7, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y5, Y8, Y8
+	VMOVUPS      Y8, 512(SI)
+	VPSRLDQ      $0x08, X7, X7
+	VPMOVSXBD    X7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 544(SI)
+	VPSRLD       $0x04, X6, X6
+	VPAND        X1, X6, X6
+	VPSHUFB      X6, X0, X6
+	VPMOVSXBD    X6, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 576(SI)
+	VPSRLDQ      $0x08, X6, X6
+	VPMOVSXBD    X6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 608(SI)
+	VBROADCASTSS 20(SP), Y5
+	VMOVDQU      88(BX), X6
+	VPAND        X1, X6, X7
+	VPSHUFB      X7, X0, X7
+	VPMOVSXBD    X7, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y5, Y8, Y8
+	VMOVUPS      Y8, 640(SI)
+	VPSRLDQ      $0x08, X7, X7
+	VPMOVSXBD    X7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 672(SI)
+	VPSRLD       $0x04, X6, X6
+	VPAND        X1, X6, X6
+	VPSHUFB      X6, X0, X6
+	VPMOVSXBD    X6, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 704(SI)
+	VPSRLDQ      $0x08, X6, X6
+	VPMOVSXBD    X6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 736(SI)
+	VBROADCASTSS 24(SP), Y5
+	VMOVDQU      104(BX), X6
+	VPAND        X1, X6, X7
+	VPSHUFB      X7, X0, X7
+	VPMOVSXBD    X7, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y5, Y8, Y8
+	VMOVUPS      Y8, 768(SI)
+	VPSRLDQ      $0x08, X7, X7
+	VPMOVSXBD    X7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 800(SI)
+	VPSRLD       $0x04, X6, X6
+	VPAND        X1, X6, X6
+	VPSHUFB      X6, X0, X6
+	VPMOVSXBD    X6, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 832(SI)
+	VPSRLDQ      $0x08, X6, X6
+	VPMOVSXBD    X6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 864(SI)
+	VBROADCASTSS 28(SP), Y5
+	VMOVDQU      120(BX), X6
+	VPAND        X1, X6, X7
+	VPSHUFB      X7, X0, X7
+	VPMOVSXBD    X7, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y5, Y8, Y8
+	VMOVUPS      Y8, 896(SI)
+	VPSRLDQ      $0x08, X7, X7
+	VPMOVSXBD    X7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 928(SI)
+	VPSRLD       $0x04, X6, X6
+	VPAND        X1, X6, X6
+	VPSHUFB      X6, X0, X6
+	VPMOVSXBD    X6, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y5, Y7, Y7
+	VMOVUPS      Y7, 960(SI)
+	VPSRLDQ      $0x08, X6, X6
+	VPMOVSXBD    X6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 992(SI)
+	ADDQ         $0x00000088, BX
+	ADDQ         $0x00000400, SI
+	DECQ         DI
+	JNZ          block41
+	MOVQ         ld+24(FP), BX
+	ADDQ         BX, AX
+	MOVQ         ldd+40(FP), BX
+	ADDQ         BX, CX
+	DECQ         DX
+	JNZ          row40
+	VZEROUPPER
+	RET
+
+DATA widenLevels37<>+0(SB)/4, $0xbfad9881
+DATA widenLevels37<>+4(SB)/4, $0xf6eaddcf
+DATA widenLevels37<>+8(SB)/4, $0x26190d01
+DATA widenLevels37<>+12(SB)/4, $0x71594535
+GLOBL widenLevels37<>(SB), RODATA|NOPTR, $16
+
+DATA widenXSLow38<>+0(SB)/4, $0x00000000
+DATA widenXSLow38<>+4(SB)/4, $0x00000004
+DATA widenXSLow38<>+8(SB)/4, $0x00000008
+DATA widenXSLow38<>+12(SB)/4, $0x0000000c
+DATA widenXSLow38<>+16(SB)/4, $0x00000010
+DATA widenXSLow38<>+20(SB)/4, $0x00000014
+DATA widenXSLow38<>+24(SB)/4, $0x00000018
+DATA widenXSLow38<>+28(SB)/4, $0x0000001c
+GLOBL widenXSLow38<>(SB), RODATA|NOPTR, $32
+
+DATA widenXSHigh39<>+0(SB)/4, $0x00000000
+DATA widenXSHigh39<>+4(SB)/4, $0x00000002
+DATA widenXSHigh39<>+8(SB)/4, $0x00000004
+DATA widenXSHigh39<>+12(SB)/4, $0x00000006
+DATA widenXSHigh39<>+16(SB)/4, $0x00000008
+DATA widenXSHigh39<>+20(SB)/4, $0x0000000a
+DATA widenXSHigh39<>+24(SB)/4, $0x0000000c
+DATA widenXSHigh39<>+28(SB)/4, $0x0000000e
+GLOBL widenXSHigh39<>(SB), RODATA|NOPTR, $32

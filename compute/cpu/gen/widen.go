@@ -26,6 +26,12 @@ func emitWiden(g *gen) {
 		{"Q4K", 256, 144, (*gen).widenQ4K},
 		{"Q5K", 256, 176, (*gen).widenQ5K},
 		{"Q6K", 256, 210, (*gen).widenQ6K},
+		{"Q50", 32, 22, (*gen).widenQ50},
+		{"Q51", 32, 24, (*gen).widenQ51},
+		{"Q2K", 256, 84, (*gen).widenQ2K},
+		{"Q3K", 256, 110, (*gen).widenQ3K},
+		{"IQ4NL", 32, 18, (*gen).widenIQ4NL},
+		{"IQ4XS", 256, 136, (*gen).widenIQ4XS},
 	} {
 		g.function("widen"+f.name, "func(rows, blocks int, src *byte, ld int, dst *float32, ldd int)",
 			"widens rows of whole blocks, at least one, with the roundings of num.BlockType.Decode; ld and ldd are the bytes between rows.")
