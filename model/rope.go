@@ -89,15 +89,10 @@ func readRope(name string, raw json.RawMessage, theta float64, context, pairs in
 	if err := ropeKnown(name, r.Kind, keys); err != nil {
 		return r, err
 	}
-	attn, rounded := 0.0, true
-	for key, p := range map[string]any{"rope_theta": &r.Theta, "factor": &r.Factor, "original_max_position_embeddings": &r.OriginalMax,
-		"low_freq_factor": &r.LowFreq, "high_freq_factor": &r.HighFreq, "beta_fast": &r.BetaFast, "beta_slow": &r.BetaSlow, "mscale": &r.MScale,
-		"mscale_all_dim": &r.MScaleAllDim, "attention_factor": &r.AttentionFactor, "attn_factor": &attn, "truncate": &rounded, "factors": &r.Factors} {
-		if err := keys.Read(key, p); err != nil {
-			return r, BadKey(name, "cannot be read: %v", err)
-		}
+	attn, err := r.read(name, keys)
+	if err != nil {
+		return r, err
 	}
-	r.Unrounded = !rounded
 	switch r.Kind {
 	case "":
 		return Rope{Theta: r.Theta}, nil
@@ -120,6 +115,20 @@ func readRope(name string, raw json.RawMessage, theta float64, context, pairs in
 		}
 	}
 	return r, r.check(name, pairs)
+}
+
+// read reads the values; attn_factor is returned.
+func (r *Rope) read(name string, keys Keys) (float64, error) {
+	attn, rounded := 0.0, true
+	for key, p := range map[string]any{"rope_theta": &r.Theta, "factor": &r.Factor, "original_max_position_embeddings": &r.OriginalMax,
+		"low_freq_factor": &r.LowFreq, "high_freq_factor": &r.HighFreq, "beta_fast": &r.BetaFast, "beta_slow": &r.BetaSlow, "mscale": &r.MScale,
+		"mscale_all_dim": &r.MScaleAllDim, "attention_factor": &r.AttentionFactor, "attn_factor": &attn, "truncate": &rounded, "factors": &r.Factors} {
+		if err := keys.Read(key, p); err != nil {
+			return 0, BadKey(name, "cannot be read: %v", err)
+		}
+	}
+	r.Unrounded = !rounded
+	return attn, nil
 }
 
 func ropeKind(name string, keys Keys) (string, error) {

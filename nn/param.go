@@ -1,4 +1,4 @@
-// Package nn holds the layers of DeepSeek's models, each with its forward, its
+// Package nn holds the models' layers, each with its forward, its
 // backward to the input and its backward to the weights side by side in one file.
 //
 // A layer is a struct of weights and nothing else. What the backward needs is

@@ -3,6 +3,7 @@ package llama
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -99,7 +100,7 @@ func ParseConfig(data []byte) (*Config, []string, error) {
 	if err := c.Validate(); err != nil {
 		return nil, nil, err
 	}
-	return c, keys.Unknown(harmless, read), nil
+	return c, append(keys.Unknown(harmless, read), c.dropTokens()...), nil
 }
 
 func (c *Config) readClass(keys model.Keys) (family, error) {
@@ -204,15 +205,36 @@ func (c *Config) readTokens(keys model.Keys, _ family) error {
 	if err := keys.Read("bos_token_id", &c.BOSTokenID); err != nil {
 		return err
 	}
+	var one int
 	if !keys.Has("eos_token_id") {
 		return nil
 	}
-	var one int
 	if json.Unmarshal(keys["eos_token_id"], &one) == nil {
 		c.EOSTokenIDs = []int{one}
 		return nil
 	}
 	return keys.Read("eos_token_id", &c.EOSTokenIDs)
+}
+
+// dropTokens passes over special tokens that the model has no embedding of, which
+// generates as well without them, and warns.
+func (c *Config) dropTokens() []string {
+	var out []string
+	outside := func(key string, id int) bool {
+		if id >= 0 && id < c.VocabSize {
+			return false
+		}
+		out = append(out, fmt.Sprintf("config.json: %s %d is outside the vocabulary of %d and is passed over", key, id, c.VocabSize))
+		return true
+	}
+	if c.BOSTokenID != -1 && outside("bos_token_id", c.BOSTokenID) {
+		c.BOSTokenID = -1
+	}
+	c.EOSTokenIDs = slices.DeleteFunc(c.EOSTokenIDs, func(id int) bool { return outside("eos_token_id", id) })
+	if len(c.EOSTokenIDs) == 0 {
+		c.EOSTokenIDs = nil
+	}
+	return out
 }
 
 func (c *Config) readRest(keys model.Keys, _ family) error {

@@ -173,8 +173,7 @@ func TestConfigRefusals(t *testing.T) {
 		{llama, map[string]string{"num_key_value_heads": "7"}, `"num_key_value_heads"`},
 		{llama, map[string]string{"head_dim": "3", "rope_scaling": ""}, `"head_dim"`},
 		{llama, map[string]string{"rms_norm_eps": "0"}, `rms_norm_eps`},
-		{llama, map[string]string{"bos_token_id": "128256"}, `"bos_token_id"`},
-		{llama, map[string]string{"eos_token_id": "[1,128256]"}, `"eos_token_id"`},
+		{llama, map[string]string{"bos_token_id": "[1]"}, `"bos_token_id"`},
 		{llama, map[string]string{"eos_token_id": `"x"`}, `"eos_token_id"`},
 		{llama, map[string]string{"partial_rotary_factor": "0.5"}, `"partial_rotary_factor"`},
 		{llama, map[string]string{"quantization_config": `{"quant_method":"awq"}`}, `"quantization_config"`},
@@ -211,6 +210,18 @@ func TestConfigUnknownKeyWarns(t *testing.T) {
 	_, warnings, err := ParseConfig(edit(t, "Llama-3.1-8B", map[string]string{"surprise": "1", "use_cache": "false"}))
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], `"surprise"`) {
 		t.Errorf("got %v, %v", warnings, err)
+	}
+}
+
+// TestConfigTokensOutside: special tokens without an embedding (of models cut down for
+// tests) are passed over with a warning each.
+func TestConfigTokensOutside(t *testing.T) {
+	c, warnings, err := ParseConfig(edit(t, "Llama-3.1-8B", map[string]string{"vocab_size": "128008", "bos_token_id": "200000"}))
+	if err != nil || len(warnings) != 3 || !strings.Contains(warnings[0], "bos_token_id 200000") || !strings.Contains(warnings[2], "eos_token_id 128009") {
+		t.Fatalf("got %q, %v", warnings, err)
+	}
+	if c.BOSTokenID != -1 || !cmp.Equal(c.EOSTokenIDs, []int{128001}) {
+		t.Errorf("kept %d, %v", c.BOSTokenID, c.EOSTokenIDs)
 	}
 }
 

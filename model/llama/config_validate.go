@@ -32,13 +32,6 @@ func (c *Config) Validate() error {
 		return model.BadKey("head_dim", "is %d; rotary positions need pairs", c.HeadDim)
 	case !(c.RMSNormEps > 0) || !(c.InitializerRange > 0):
 		return fmt.Errorf("%w: rms_norm_eps and initializer_range must be positive", model.ErrConfig)
-	case c.BOSTokenID < -1 || c.BOSTokenID >= c.VocabSize:
-		return model.BadKey("bos_token_id", "is %d, outside the vocabulary of %d", c.BOSTokenID, c.VocabSize)
-	}
-	for _, id := range c.EOSTokenIDs {
-		if id < 0 || id >= c.VocabSize {
-			return model.BadKey("eos_token_id", "has %d, outside the vocabulary of %d", id, c.VocabSize)
-		}
 	}
 	return nil
 }

@@ -39,18 +39,24 @@ func (c *Config) MarshalJSON() ([]byte, error) {
 	if c.Class == "MistralForCausalLM" {
 		out.Window = json.RawMessage("null")
 	}
-	if c.BOSTokenID >= 0 {
-		out.BOS = c.BOSTokenID
-	}
-	switch len(c.EOSTokenIDs) {
-	case 0:
-	case 1:
-		out.EOS = c.EOSTokenIDs[0]
-	default:
-		out.EOS = c.EOSTokenIDs
-	}
+	out.BOS, out.EOS = c.tokens()
 	if c.FP8Block != [2]int{} {
 		out.FP8 = map[string]any{"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": c.FP8Block}
 	}
 	return json.Marshal(out)
+}
+
+// tokens are the special tokens' values in the file.
+func (c *Config) tokens() (bos, eos any) {
+	if c.BOSTokenID >= 0 {
+		bos = c.BOSTokenID
+	}
+	switch len(c.EOSTokenIDs) {
+	case 0:
+	case 1:
+		eos = c.EOSTokenIDs[0]
+	default:
+		eos = c.EOSTokenIDs
+	}
+	return bos, eos
 }
