@@ -12,7 +12,7 @@ import (
 func (b *Backend) MLABackward(a compute.MLAArgs, g compute.MLAGrads) {
 	a.Check()
 	g.Check(a)
-	if !b.k.vector || !a.Picks.IsZero() {
+	if !b.k.vector {
 		b.sequences(a, func(a compute.MLAArgs, from, to int) {
 			b.Reference.MLABackward(a, compute.MLAGrads{DO: g.DO.Rows(from, to), DQ: g.DQ.Rows(from, to),
 				DKV: g.DKV.Rows(from, to), DKR: g.DKR.Rows(from, to)})
@@ -24,9 +24,14 @@ func (b *Backend) MLABackward(a compute.MLAArgs, g compute.MLAGrads) {
 	rows := a.Batch * a.SeqLen
 	dkr := b.shared.floats(a.Heads * rows * a.Rope) // [head][row]
 	b.pool.run(a.Batch*a.Heads, func(w *worker, c int) {
-		e := newGradients(w, b.k, a, g, c/a.Heads, c%a.Heads)
-		e.dkr = at(dkr, (e.head*rows+e.first)*a.Rope)
-		e.run()
+		h := mlaHead(a, c/a.Heads, c%a.Heads)
+		e := newGradients(w, b.k, h)
+		e.packKeys()
+		first, n, dkv := c/a.Heads*a.SeqLen, c%a.Heads, a.Nope+a.V
+		e.addHead(h, columns(g.DO, first, n*a.V, a.V).matrix, columns(g.DQ, first, n*e.d, e.d).matrix, true)
+		columns(g.DKV, first, n*dkv, a.Nope).put(b.k, 0, e.dks.p, 4*e.dks.ld, e.n, a.Nope)
+		columns(g.DKV, first, n*dkv+a.Nope, a.V).put(b.k, 0, e.dvs.p, 4*e.dvs.ld, e.n, a.V)
+		matrix{at(dkr, (n*rows+first)*a.Rope), a.Rope}.put(b.k, 0, at(e.dks.p, a.Nope), 4*e.dks.ld, e.n, a.Rope)
 	})
 	b.sumHeads(g.DKR, dkr, a.Heads)
 }
@@ -45,64 +50,91 @@ func (b *Backend) sumHeads(dst compute.Tensor, parts *float32, heads int) {
 	})
 }
 
-// gradients is one head of one sequence going backward.
-type gradients struct {
-	expanded
-	g               compute.MLAGrads
-	qs, dos         matrix   // queries and output gradients by rows
-	qt, dot         *float32 // the same in panels of 16 rows
-	lse, delta      *float32 // [SeqLen]
-	dprobs          matrix   // beside scores
-	dq              matrix   // of all queries
-	dk, dv          matrix   // of a block of keys
-	dkr             *float32 // of all keys, [SeqLen][Rope]
-	sizeQ, sizeV, n int      // a panel of qt, of dot; SeqLen
+// AttentionBackward is the gradient of Attention over whole sequences, as MLABackward;
+// to keys and values it is summed over the heads that share them, then over queries.
+func (b *Backend) AttentionBackward(a compute.AttentionArgs, g compute.AttentionGrads) {
+	a.Check()
+	g.Check(a)
+	if !b.k.vector {
+		b.pool.run(len(a.Seqs), func(_ *worker, c int) {
+			p := a
+			p.Seqs = a.Seqs[c : c+1]
+			b.Reference.AttentionBackward(p, compute.AttentionGrads{DO: g.DO, DQ: g.DQ, DK: g.DK[c : c+1], DV: g.DV[c : c+1]})
+		})
+		return
+	}
+	group := a.Heads / a.KVHeads
+	b.pool.run(len(a.Seqs)*a.KVHeads, func(w *worker, c int) {
+		s, kv, d := a.Seqs[c/a.KVHeads], c%a.KVHeads, a.Dim
+		if s.Rows == 0 {
+			return
+		}
+		h := head{n: s.Rows, d: d, dv: d, scale: a.Scale, keys: [2]columnsOf{columns(s.K, 0, kv*d, d)}, values: columns(s.V, 0, kv*d, d).matrix}
+		e := newGradients(w, b.k, h)
+		e.packKeys()
+		for i := kv * group; i < (kv+1)*group; i++ {
+			h.q, h.o = columns(a.Q, s.Row, i*d, d).matrix, columns(a.O, s.Row, i*d, d).matrix
+			h.lse = columns(a.LSE, s.Row, i, 1).matrix
+			e.addHead(h, columns(g.DO, s.Row, i*d, d).matrix, columns(g.DQ, s.Row, i*d, d).matrix, i == kv*group)
+		}
+		columns(g.DK[c/a.KVHeads], 0, kv*d, d).put(b.k, 0, e.dks.p, 4*e.dks.ld, e.n, d)
+		columns(g.DV[c/a.KVHeads], 0, kv*d, d).put(b.k, 0, e.dvs.p, 4*e.dvs.ld, e.n, d)
+	})
 }
 
-func newGradients(w *worker, k *kernels, a compute.MLAArgs, g compute.MLAGrads, sequence, head int) gradients {
-	e := gradients{expanded: newExpanded(w, k, a, sequence, head), g: g, n: a.SeqLen}
-	e.sizeQ, e.sizeV = packed(e.d), packed(a.V)
-	e.qs, e.dos, e.dq = newMatrix(w, e.n, e.d), newMatrix(w, e.n, a.V), newMatrix(w, e.n, e.d)
+// gradients is the heads of one sequence that share keys and values going backward, one
+// after the other.
+type gradients struct {
+	expanded
+	first        bool     // the head: nothing is added to
+	qs, dos      matrix   // queries and output gradients by rows
+	qt, dot      *float32 // the same in panels of 16 rows
+	lses, delta  *float32 // [n]
+	dprobs       matrix   // beside scores
+	dq, dks, dvs matrix   // of all tokens
+	sizeQ, sizeV int      // a panel of qt, of dot
+}
+
+func newGradients(w *worker, k *kernels, h head) gradients {
+	e := gradients{expanded: newExpanded(w, k, h)}
+	e.sizeQ, e.sizeV = packed(e.d), packed(e.dv)
+	e.qs, e.dos, e.dq = newMatrix(w, e.n, e.d), newMatrix(w, e.n, e.dv), newMatrix(w, e.n, e.d)
 	e.qt, e.dot = scratch(w, panels(e.n)*e.sizeQ), scratch(w, panels(e.n)*e.sizeV)
-	e.lse, e.delta = scratch(w, 16*panels(e.n)), scratch(w, 16*panels(e.n))
+	e.lses, e.delta = scratch(w, 16*panels(e.n)), scratch(w, 16*panels(e.n))
 	e.dprobs = newMatrix(w, keyBlock, keyBlock)
-	e.dk, e.dv = newMatrix(w, keyBlock, e.d), newMatrix(w, keyBlock, a.V)
+	e.dks, e.dvs = newMatrix(w, e.n, e.d), newMatrix(w, e.n, e.dv)
 	return e
 }
 
-// run goes through the blocks of keys, for each through the blocks of queries.
-func (e *gradients) run() {
-	e.pack()
+// addHead takes a head with the gradient do to its output: its dq is written, its share
+// of dk and dv added to those of the heads before. It goes through the blocks of keys,
+// for each through the blocks of queries.
+func (e *gradients) addHead(h head, do, dq matrix, first bool) {
+	e.head, e.first = h, first
+	e.pack(do)
 	blocks := (e.n + keyBlock - 1) / keyBlock
 	for j := range blocks {
 		e.diagonal(j)
 		for i := j + 1; i < blocks; i++ {
 			e.below(i, j)
 		}
-		e.writeKeys(j)
 	}
-	dq := matrix{at(rowPtr(e.g.DQ, e.first), e.head*e.d), e.g.DQ.Stride()}
 	dq.put(e.k, 0, e.dq.p, 4*e.dq.ld, e.n, e.d)
 }
 
 // pack copies what the head needs, by rows and by panels.
-func (e *gradients) pack() {
-	a := e.a
-	e.packKeys()
-	q, do, o := e.query(0), at(rowPtr(e.g.DO, e.first), e.head*a.V), at(rowPtr(a.O, e.first), e.head*a.V)
-	e.qs.put(e.k, 0, q, bytes(a.Q), e.n, e.d)
-	e.dos.put(e.k, 0, do, bytes(e.g.DO), e.n, a.V)
+func (e *gradients) pack(do matrix) {
+	e.qs.put(e.k, 0, e.q.p, 4*e.q.ld, e.n, e.d)
+	e.dos.put(e.k, 0, do.p, 4*do.ld, e.n, e.dv)
 	packRows(e.w, e.k, e.qt, e.qs.p, 4*e.qs.ld, e.n, e.d)
-	packRows(e.w, e.k, e.dot, e.dos.p, 4*e.dos.ld, e.n, a.V)
+	packRows(e.w, e.k, e.dot, e.dos.p, 4*e.dos.ld, e.n, e.dv)
 	for r := 0; r < e.n; r += copyPiece {
-		e.k.rowDots(at(e.delta, r), 4, at(o, r*a.O.Stride()), bytes(a.O), e.dos.row(r), 4*e.dos.ld, min(copyPiece, e.n-r), a.V)
+		e.k.rowDots(at(e.delta, r), 4, e.o.row(r), 4*e.o.ld, e.dos.row(r), 4*e.dos.ld, min(copyPiece, e.n-r), e.dv)
 	}
-	lse := slice(e.lse, 16*panels(e.n))
-	for i := range lse {
-		lse[i] = 0
-		if i < e.n {
-			lse[i] = a.LSE.RowF32(e.first + i)[e.head]
-		}
+	lse := slice(e.lses, 16*panels(e.n))
+	clear(lse)
+	for i := range e.n {
+		lse[i] = *e.lse.row(i)
 	}
 	clear(slice(e.delta, len(lse))[e.n:])
 }
@@ -111,8 +143,9 @@ func (e *gradients) pack() {
 // in the sequence) for keys from first on, beginning at column col.
 func (e *gradients) products(p, first, keys, col int) {
 	s, d := at(e.scores.p, col), at(e.dprobs.p, col)
-	e.k.panel(keys, e.d, e.keys.row(first), 4*e.keys.ld, 4, at(e.qt, p*e.sizeQ), 64, s, 4*e.scores.ld, 0)
-	e.k.panel(keys, e.a.V, e.values.row(first), 4*e.values.ld, 4, at(e.dot, p*e.sizeV), 64, d, 4*e.dprobs.ld, 0)
+	e.k.panel(keys, e.d, e.packedK.row(first), 4*e.packedK.ld, 4, at(e.qt, p*e.sizeQ), 64, s, 4*e.scores.ld, 0)
+	e.k.panel(keys, e.dv, e.packedV.row(first), 4*e.packedV.ld, 4, at(e.dot, p*e.sizeV), 64, d, 4*e.dprobs.ld, 0)
+	e.maskPicks(s, 16*p, min(16, e.n-16*p), first, keys)
 }
 
 // diagonal takes block j of keys with its own queries, 16 by 16: a query meets the
@@ -126,11 +159,11 @@ func (e *gradients) diagonal(j int) {
 		keys := c + rows
 		e.products((from+c)/16, from, keys, c)
 		e.k.maskCols(at(e.scores.row(c), c), lds, rows, 16, &triangle[0], 0)
-		e.k.attentionBackCols(at(e.scores.p, c), at(e.dprobs.p, c), lds, keys, 16, e.a.Scale, at(e.lse, from+c), at(e.delta, from+c))
+		e.k.attentionBackCols(at(e.scores.p, c), at(e.dprobs.p, c), lds, keys, 16, e.scale, at(e.lses, from+c), at(e.delta, from+c))
 		e.addQueries(from+c, rows, from, keys, c, j > 0)
 	}
 	for c := 0; c < n; c += 16 {
-		e.addKeys(c, min(16, n-c), from+c, n-c, c, false)
+		e.addKeys(from, c, min(16, n-c), from+c, n-c, c, !e.first)
 	}
 }
 
@@ -141,38 +174,28 @@ func (e *gradients) below(i, j int) {
 	for c := 0; c < n; c += 16 {
 		e.products((from+c)/16, first, keyBlock, c)
 	}
-	e.k.attentionBackCols(e.scores.p, e.dprobs.p, 4*e.scores.ld, keyBlock, 16*panels(n), e.a.Scale, at(e.lse, from), at(e.delta, from))
+	e.k.attentionBackCols(e.scores.p, e.dprobs.p, 4*e.scores.ld, keyBlock, 16*panels(n), e.scale, at(e.lses, from), at(e.delta, from))
 	e.addQueries(from, n, first, keyBlock, 0, j > 0)
-	e.addKeys(0, keyBlock, from, n, 0, true)
+	e.addKeys(first, 0, keyBlock, from, n, 0, true)
 }
 
 // addQueries is dq of n queries from on += dscores^T keys, their columns from col on.
 func (e *gradients) addQueries(from, n, first, keys, col int, acc bool) {
 	ds, ld := at(e.dprobs.p, col), 4*e.dprobs.ld
 	for c := 0; c < e.d; c += 16 {
-		e.k.panel(n, keys, ds, 4, ld, at(e.keys.row(first), c), 4*e.keys.ld, at(e.dq.row(from), c), 4*e.dq.ld, flag(acc))
+		e.k.panel(n, keys, ds, 4, ld, at(e.packedK.row(first), c), 4*e.packedK.ld, at(e.dq.row(from), c), 4*e.dq.ld, flag(acc))
 	}
 }
 
-// addKeys is dk += dscores queries and dv += scores do, for keys of the block from
-// key on and n queries from on, their columns from col on.
-func (e *gradients) addKeys(key, keys, from, n, col int, acc bool) {
+// addKeys is dk += dscores queries and dv += scores do, for keys of the block that
+// begins at first, from key on, and n queries from on, their columns from col on.
+func (e *gradients) addKeys(first, key, keys, from, n, col int, acc bool) {
 	ld := 4 * e.scores.ld
 	p, ds := at(e.scores.row(key), col), at(e.dprobs.row(key), col)
-	for c := 0; c < e.a.V; c += 16 {
-		e.k.panel(keys, n, p, ld, 4, at(e.dos.row(from), c), 4*e.dos.ld, at(e.dv.row(key), c), 4*e.dv.ld, flag(acc))
+	for c := 0; c < e.dv; c += 16 {
+		e.k.panel(keys, n, p, ld, 4, at(e.dos.row(from), c), 4*e.dos.ld, at(e.dvs.row(first+key), c), 4*e.dvs.ld, flag(acc))
 	}
 	for c := 0; c < e.d; c += 16 {
-		e.k.panel(keys, n, ds, ld, 4, at(e.qs.row(from), c), 4*e.qs.ld, at(e.dk.row(key), c), 4*e.dk.ld, flag(acc))
+		e.k.panel(keys, n, ds, ld, 4, at(e.qs.row(from), c), 4*e.qs.ld, at(e.dks.row(first+key), c), 4*e.dks.ld, flag(acc))
 	}
-}
-
-// writeKeys writes the gradients of block j of keys.
-func (e *gradients) writeKeys(j int) {
-	a := e.a
-	from, to := e.block(j)
-	dkv, ld := at(rowPtr(e.g.DKV, e.first+from), e.head*(a.Nope+a.V)), bytes(e.g.DKV)
-	e.k.copyRows(dkv, ld, e.dk.p, 4*e.dk.ld, to-from, a.Nope)
-	e.k.copyRows(at(dkv, a.Nope), ld, e.dv.p, 4*e.dv.ld, to-from, a.V)
-	e.k.copyRows(at(e.dkr, from*a.Rope), 4*a.Rope, at(e.dk.p, a.Nope), 4*e.dk.ld, to-from, a.Rope)
 }

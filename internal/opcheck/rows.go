@@ -49,7 +49,7 @@ func splits() (ss []split) {
 		for _, b := range blockFormats() {
 			ss = append(ss, splitInt8(b, strided))
 		}
-		ss = append(ss, splitLatent(strided, 0), splitLatent(strided, 90), splitAttention(strided, 0), splitAttention(strided, 230), splitSequences(strided), splitNorm(strided), splitRoute(strided))
+		ss = append(ss, splitLatent(strided, 0, 0), splitLatent(strided, 90, 0), splitLatent(strided, 90, 130), splitAttention(strided, 0), splitAttention(strided, 230), splitSequences(strided), splitNorm(strided), splitRoute(strided))
 	}
 	return ss
 }
@@ -130,11 +130,15 @@ func splitLogProb(q precision, strided bool) split {
 	}}
 }
 
-func splitLatent(strided bool, start int) split {
+func splitLatent(strided bool, start, top int) split {
 	h := heads[3]
-	p := latent(strided, h, 64, start)
+	p := latent(strided, h, 64, start, top)
 	return split{p, 64, func(be compute.Backend, t tensors, from, to int) {
-		be.LatentAttention(latentArgs(h, start+from, sliceRows(t, from, to, "q", "o")))
+		names := []string{"q", "o"}
+		if top > 0 {
+			names = append(names, "picks")
+		}
+		be.LatentAttention(latentArgs(h, start+from, sliceRows(t, from, to, names...)))
 	}}
 }
 
@@ -142,7 +146,7 @@ func splitLatent(strided bool, start int) split {
 func splitSequences(strided bool) split {
 	const seq = 70
 	h := heads[2]
-	p := mla(strided, h, 8, seq)
+	p := mla(strided, h, 8, seq, 0)
 	return split{p, 8, func(be compute.Backend, t tensors, from, to int) {
 		t = sliceRows(t, from*seq, to*seq, "q", "kv", "kr", "o", "lse", "do", "dq", "dkv", "dkr")
 		a := mlaArgs(h, to-from, seq, t)
