@@ -29,10 +29,13 @@ func (c *Cache) Reserve(n, used int) {
 	if c.ar != nil && n <= c.t[0].NumRows() {
 		return
 	}
+	// A quarter more than asked for: after a prompt the tokens that follow one by one
+	// should not begin with a copy of all of it.
+	n = max(n+n/4, cacheRows)
 	if c.ar != nil {
 		n = max(n, 2*c.t[0].NumRows())
 	}
-	n = min(max(n, cacheRows), c.max)
+	n = min(n, c.max)
 	ar, t := c.be.NewArena(c.name), make([]compute.Tensor, len(c.t))
 	done := false
 	defer func() {
