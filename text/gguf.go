@@ -111,8 +111,11 @@ func (g *ggufVocab) build() (*Tokenizer, *TokenizerConfig, error) {
 	if model == noVocab || model == "none" {
 		return nil, nil, fmt.Errorf("%s: %w", g.path, ErrNoVocabulary)
 	}
+	if model == "llama" {
+		return g.sentencePiece()
+	}
 	if model != "gpt2" {
-		return nil, nil, g.unsupported(ggufModel, fmt.Sprintf("%q", clip(model)), "only byte-level BPE, \"gpt2\", is built: name a folder with the model's tokenizer.json")
+		return nil, nil, g.unsupported(ggufModel, fmt.Sprintf("%q", clip(model)), "built are byte-level BPE, \"gpt2\", and SentencePiece's BPE, \"llama\"")
 	}
 	if err := g.read(); err != nil {
 		return nil, nil, err

@@ -165,7 +165,8 @@ func TestGGUFVocabularyRefused(t *testing.T) {
 		want        string
 		unsupported bool
 	}{
-		{ggufModel, "llama", `"llama"`, true},
+		{ggufModel, "t5", `"t5"`, true},
+		{ggufModel, "llama", ggufScores, false},
 		{ggufModel, nil, ggufModel, true},
 		{ggufModel, uint32(1), ggufModel, true},
 		{ggufPre, "tekken", `"tekken"`, true},

@@ -26,6 +26,9 @@ const noVocab = "no_vocab"
 // [FromGGUF] and llama.cpp read it with equal ids. An id without a token becomes one
 // that is not used.
 func (t *Tokenizer) GGUF(c *TokenizerConfig, size int) ([]GGUFValue, error) {
+	if t.spm != nil {
+		return nil, errSPM
+	}
 	if t.VocabSize() > size {
 		return nil, fmt.Errorf("the tokenizer has %d ids, the model %d logits: they belong to different models", t.VocabSize(), size)
 	}

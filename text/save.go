@@ -10,6 +10,9 @@ import (
 // JSON is the tokenizer as a tokenizer.json, which Hugging Face's tokenizers loads
 // with equal ids. The same tokenizer always gives the same bytes.
 func (t *Tokenizer) JSON() ([]byte, error) {
+	if t.spm != nil {
+		return nil, errSPM
+	}
 	var b bytes.Buffer
 	w := jsonWriter{b: &b}
 	b.WriteString("{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [")

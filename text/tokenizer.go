@@ -2,15 +2,17 @@ package text
 
 import (
 	"encoding/json"
+	"strings"
 	"sync"
 )
 
-// Tokenizer is a byte-level BPE tokenizer. It is safe for concurrent use once
+// Tokenizer is a byte-level BPE tokenizer, or one of SentencePiece's. It is safe for concurrent use once
 // [Tokenizer.UseConfig] has been called, if it is.
 type Tokenizer struct {
 	pre          *preTokenizer
 	normalize    func(string) string // nil: none
 	ignoreMerges bool                // a piece that is a token is that token, whatever the merges say
+	spm          *spmModel           // nil: byte-level BPE
 
 	bytes  []string         // what an id decodes to; "" where there is no such token
 	vocab  map[string]int32 // the model's tokens by their bytes
@@ -55,6 +57,10 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 	if id, ok := t.addedID[token]; ok {
 		return id, true
 	}
+	if t.spm != nil {
+		id, ok := t.spm.ids[token]
+		return id, ok
+	}
 	if b, ok := unspell(token); ok {
 		id, ok := t.vocab[b]
 		return id, ok
@@ -73,6 +79,9 @@ func (t *Tokenizer) Token(id int32) string {
 	}
 	if own, ok := t.vocab[t.bytes[id]]; ok && own == id {
 		return spell(t.bytes[id])
+	}
+	if t.spm != nil {
+		return strings.ReplaceAll(t.bytes[id], " ", spmSpace)
 	}
 	return t.bytes[id]
 }
@@ -117,6 +126,9 @@ func (t *Tokenizer) EncodeWithSpecial(s string) []int32 {
 
 // appendText encodes normalised text without added tokens.
 func (t *Tokenizer) appendText(dst []int32, s string) []int32 {
+	if t.spm != nil {
+		return t.appendSPM(dst, s)
+	}
 	w, _ := t.scratch.Get().(*scratch)
 	if w == nil {
 		w = new(scratch)
