@@ -54,8 +54,8 @@ func (m *Model) ChatPrompt(messages []Message, o ChatOptions) (*text.ChatPrompt,
 	return p, err
 }
 
-// ends are the tokens that end a text beside the tokenizer's own: generation_config.json
-// and GGUF files may name several.
+// ends are the tokens that end a text beside the tokenizer's own: generation_config.json,
+// config.json where there is none, and GGUF files may name several.
 func (m *Model) ends() []int32 {
 	var out []int32
 	add := func(id int32) {
@@ -66,7 +66,11 @@ func (m *Model) ends() []int32 {
 	var c struct {
 		EOS json.RawMessage `json:"eos_token_id"`
 	}
-	if json.Unmarshal(m.src.GenerationConfig, &c) == nil {
+	raw := m.src.GenerationConfig
+	if raw == nil {
+		raw = m.src.Config
+	}
+	if json.Unmarshal(raw, &c) == nil {
 		var one int32
 		var many []int32
 		if json.Unmarshal(c.EOS, &one) == nil {
