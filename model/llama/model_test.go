@@ -479,3 +479,62 @@ func quantise(t *testing.T, m *Model, ar *compute.Arena, dt compute.DType) {
 		*s.Field = w
 	}
 }
+
+// TestCuttingDeep: far beyond a block of keys, with float32 weights and with weights in
+// blocks that meet rows quantised to int8, the logits are the same bits whether the text
+// comes whole, in pieces or token by token, on one thread or two.
+func TestCuttingDeep(t *testing.T) {
+	cfg := *toys()[3]
+	cfg.HiddenSize, cfg.IntermediateSize, cfg.HeadDim, cfg.NumAttentionHeads, cfg.NumKeyValueHeads, cfg.VocabSize = 64, 96, 16, 6, 2, 70
+	ids := randomIDs(&cfg, 620)
+	cuts := map[string][]int{"one by one from 480": {480}, "pieces of 37": {37, 74, 111, 148, 185, 222, 259, 296, 333, 370, 407, 444, 481, 518, 555, 592},
+		"at the passes' end": {511, 512, 513}}
+	for i := 481; i < 620; i++ {
+		cuts["one by one from 480"] = append(cuts["one by one from 480"], i)
+	}
+	for _, dt := range []compute.DType{compute.F32, compute.BlockDType(num.Q4_1), compute.BlockDType(num.Q8_0)} {
+		var whole []float32
+		for _, threads := range []int{1, 2} {
+			be, err := cpu.New(cpu.Options{Threads: threads})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer be.Close()
+			m, ar, _ := toyModelOn(t, be, &cfg)
+			if dt != compute.F32 {
+				quantise(t, m, ar, dt)
+				for _, s := range m.Slots() {
+					*s.Field = s.Field.WithActivations(compute.ActInt8)
+				}
+			}
+			got := all(t, m, ids)
+			if whole == nil {
+				whole = got
+			} else if !slices.Equal(got, whole) {
+				t.Errorf("%v: other logits on %d threads", dt, threads)
+			}
+			for name, cut := range cuts {
+				if !slices.Equal(cutAt(t, m, ids, cut), whole) {
+					t.Errorf("%v, %d threads: other logits when cut %s", dt, threads, name)
+				}
+			}
+		}
+	}
+}
+
+// cutAt is all, with ids cut at the given places.
+func cutAt(t *testing.T, m *Model, ids []int32, cuts []int) []float32 {
+	t.Helper()
+	s := m.NewSequence(len(ids))
+	defer s.Close()
+	var out []float32
+	at := 0
+	for _, to := range append(slices.Clone(cuts), len(ids)) {
+		p := []model.Part{{Sequence: s, IDs: ids[at:to], Want: model.WantAll}}
+		if err := m.Forward(p); err != nil {
+			t.Fatal(err)
+		}
+		out, at = append(out, p[0].Logits...), to
+	}
+	return out
+}
