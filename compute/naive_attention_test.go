@@ -3,6 +3,7 @@ package compute_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"sonde/compute"
@@ -19,6 +20,9 @@ func naiveMLA(a compute.MLAArgs, q, kv, kr vec) (o, lse vec) {
 			var sum float64
 			out := o[(row*a.Heads+h)*a.V:][:a.V]
 			for key := row - row%a.SeqLen; key <= row; key++ {
+				if !sees(a.Picks, row, key-(row-row%a.SeqLen)) {
+					continue
+				}
 				k := kv[(key*a.Heads+h)*dkv:][:dkv]
 				s := inner(qr[:a.Nope], k[:a.Nope]) + inner(qr[a.Nope:], kr[key*a.Rope:][:a.Rope])
 				p := math.Exp(s * float64(a.Scale))
@@ -36,11 +40,32 @@ func naiveMLA(a compute.MLAArgs, q, kv, kr vec) (o, lse vec) {
 	return o, lse
 }
 
+// sees tells whether a row with these picks meets a key.
+func sees(picks compute.Tensor, row, key int) bool {
+	return picks.IsZero() || slices.Contains(picks.RowI32(row), int32(key))
+}
+
+// everyThird picks every third place up to a row's own, the last one first of all.
+func everyThird(batch, seqLen int) compute.Tensor {
+	k := (seqLen + 2) / 3
+	v := make([]int32, batch*seqLen*k)
+	for row := range batch * seqLen {
+		for j := range k {
+			v[row*k+j] = -1
+			if place := row%seqLen%3 + 3*j; place <= row%seqLen {
+				v[row*k+j] = int32(place)
+			}
+		}
+	}
+	return compute.WrapI32(v, batch*seqLen, k)
+}
+
 func TestMLAAgainstFloat64(t *testing.T) {
 	be, rng := compute.NewReference(), rand.New(rand.NewPCG(7, 1))
 	for _, a := range []compute.MLAArgs{
 		{Batch: 2, SeqLen: 3, Heads: 2, Nope: 5, Rope: 2, V: 3, Scale: 0.5},
 		{Batch: 1, SeqLen: 70, Heads: 1, Nope: 2, Rope: 2, V: 2, Scale: 0.7}, // more than a block of keys
+		{Batch: 2, SeqLen: 9, Heads: 2, Nope: 5, Rope: 2, V: 3, Scale: 0.5, Picks: everyThird(2, 9)},
 	} {
 		n := a.Batch * a.SeqLen
 		q, kv, kr := randoms(rng, n*a.Heads*(a.Nope+a.Rope), 1), randoms(rng, n*a.Heads*(a.Nope+a.V), 1), randoms(rng, n*a.Rope, 1)
@@ -98,6 +123,36 @@ func TestAbsorbedFormEqualsExpanded(t *testing.T) {
 		want[i] = float64(x)
 	}
 	close(t, "absorbed form", absorbed.Float32s(), want, 2e-6)
+}
+
+// TestPicksOfAllKeysChangeNothing compares picked attention with that over the picked
+// keys alone, and with all keys picked.
+func TestPicksOfAllKeysChangeNothing(t *testing.T) {
+	be, rng := compute.NewReference(), rand.New(rand.NewPCG(11, 1))
+	const n, heads, latent, rope = 150, 2, 6, 4
+	q, cache := compute.Wrap(f32(randoms(rng, heads*(latent+rope), 1)), 1, heads*(latent+rope)), compute.Wrap(f32(randoms(rng, n*(latent+rope), 1)), n, latent+rope)
+	out := func(cache, picks compute.Tensor) []float32 {
+		o := make([]float32, heads*latent)
+		be.LatentAttention(compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Start: cache.NumRows() - 1, Scale: 0.5, Q: q, Cache: cache,
+			O: compute.Wrap(o, 1, len(o)), Picks: picks})
+		return o
+	}
+	all, some := make([]int32, n+1), []int32{}
+	chosen := make([]float32, 0, n*(latent+rope))
+	for i := range n {
+		all[i] = int32(i)
+		if i%2 == 1 {
+			some = append(some, int32(i))
+			chosen = append(chosen, cache.RowF32(i)...)
+		}
+	}
+	all[n] = -1
+	if got, want := out(cache, compute.WrapI32(all, 1, n+1)), out(cache, compute.Tensor{}); !slices.Equal(got, want) {
+		t.Errorf("with all keys picked the output is %v, expected %v", got, want)
+	}
+	if got, want := out(cache, compute.WrapI32(some, 1, len(some))), out(compute.Wrap(chosen, len(some), latent+rope), compute.Tensor{}); !slices.Equal(got, want) {
+		t.Errorf("over odd keys the output is %v, expected %v", got, want)
+	}
 }
 
 func TestCombineUndoesDispatch(t *testing.T) {

@@ -41,7 +41,11 @@ func naiveChoice(s, bias vec, a compute.RouteArgs) []int32 {
 	for g := range score {
 		group := slices.Clone(biased[g*per : (g+1)*per])
 		slices.Sort(group)
-		for _, v := range group[max(0, per-2):] {
+		counted := 2
+		if a.GroupMax {
+			counted = 1
+		}
+		for _, v := range group[max(0, per-counted):] {
 			score[g] += v
 		}
 	}
@@ -58,10 +62,18 @@ func naiveChoice(s, bias vec, a compute.RouteArgs) []int32 {
 	return chosen
 }
 
-func sigmoids(logits vec) vec {
+// scores is what a router makes of the logits of rows of e experts.
+func scores(logits vec, e int, softmax bool) vec {
 	s := make(vec, len(logits))
 	for i, l := range logits {
 		s[i] = 1 / (1 + math.Exp(-l))
+		if softmax {
+			var sum float64
+			for _, other := range logits[i-i%e : i-i%e+e] {
+				sum += math.Exp(other - l)
+			}
+			s[i] = 1 / sum
+		}
 	}
 	return s
 }
@@ -71,6 +83,9 @@ var routeCases = []compute.RouteArgs{
 	{TopK: 3, Groups: 4, TopGroups: 2, Normalize: true, Scale: 1},
 	{TopK: 3, Groups: 4, TopGroups: 2, Scale: 2.5},
 	{TopK: 1, Groups: 8, TopGroups: 3, Normalize: true, Scale: 2},
+	{TopK: 3, Groups: 1, TopGroups: 1, Softmax: true, Scale: 1},                  // V2-Lite's
+	{TopK: 3, Groups: 4, TopGroups: 2, Softmax: true, GroupMax: true, Scale: 16}, // V2's
+	{TopK: 2, Groups: 4, TopGroups: 2, Softmax: true, GroupMax: true, Normalize: true, Scale: 2},
 }
 
 func TestRouteAgainstSorting(t *testing.T) {
@@ -83,8 +98,11 @@ func TestRouteAgainstSorting(t *testing.T) {
 			bias[j] -= 5
 		}
 		a = routed(logits, bias, a)
+		if a.Softmax {
+			a.Bias, bias = compute.Tensor{}, make(vec, e)
+		}
 		be.Route(a)
-		s := sigmoids(logits)
+		s := scores(logits, e, a.Softmax)
 		close(t, "scores", a.Scores.Float32s(), s, 1e-6)
 		count := make([]int, e)
 		for i := range tokens {
@@ -144,7 +162,7 @@ func naiveRouteLoss(logits vec, droww []float32, a compute.RouteBackwardArgs) fl
 	n, e := a.Logits.NumRows(), a.Logits.NumCols()
 	var loss float64
 	for i := range n {
-		s := sigmoids(logits[i*e : (i+1)*e])
+		s := scores(logits[i*e:(i+1)*e], e, a.Softmax)
 		for j, w := range naiveWeights(s, a.Experts.RowI32(i), a.RouteArgs) {
 			loss += w * float64(droww[a.Slot.RowI32(i)[j]])
 		}
@@ -153,7 +171,7 @@ func naiveRouteLoss(logits vec, droww []float32, a compute.RouteBackwardArgs) fl
 	for seq := range seqs {
 		f, p := make(vec, e), make(vec, e)
 		for i := seq * a.SeqLen; i < (seq+1)*a.SeqLen; i++ {
-			s := sigmoids(logits[i*e : (i+1)*e])
+			s := scores(logits[i*e:(i+1)*e], e, a.Softmax)
 			var sum float64
 			for _, v := range s {
 				sum += v

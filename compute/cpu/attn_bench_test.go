@@ -70,3 +70,55 @@ func BenchmarkAttentionDecode(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkAttentionBackward(b *testing.B) {
+	for _, s := range [][5]int{{9, 3, 64, 4, 256}, {12, 2, 128, 1, 512}} { // heads, key heads, width, sequences, rows
+		b.Run(fmt.Sprintf("H%d/%d/%d/B%d/T%d", s[0], s[1], s[2], s[3], s[4]), func(b *testing.B) {
+			be := newBackend(b, "", 0)
+			ar := be.NewArena("benchmark")
+			defer ar.Free()
+			a := gqa(be, ar, [3]int(s[:3]), s[3], s[4], 0)
+			be.Attention(a)
+			g := compute.AttentionGrads{DO: random(be, ar.F32(s[3]*s[4], s[0]*s[2]), 5), DQ: ar.F32(s[3]*s[4], s[0]*s[2])}
+			for range a.Seqs {
+				g.DK, g.DV = append(g.DK, ar.F32(s[4], s[1]*s[2])), append(g.DV, ar.F32(s[4], s[1]*s[2]))
+			}
+			pairs := float64(s[0]*s[3]) * float64(s[4]) * float64(s[4]+1) / 2
+			report(b, be, 10*pairs*float64(s[2]), func() { be.AttentionBackward(a, g) })
+		})
+	}
+}
+
+// BenchmarkIndex has V3.2's indexer; pairs of scores count.
+func BenchmarkIndex(b *testing.B) {
+	for _, s := range [][2]int{{1, 8191}, {64, 4096}} { // rows, start
+		b.Run(fmt.Sprintf("M%d/from%d", s[0], s[1]), func(b *testing.B) {
+			be := newBackend(b, "", 0)
+			ar := be.NewArena("benchmark")
+			defer ar.Free()
+			const heads, dim, top = 64, 128, 2048
+			a := compute.IndexArgs{Heads: heads, Dim: dim, TopK: top, Start: s[1], Q: random(be, ar.F32(s[0], heads*dim), 1),
+				W: random(be, ar.F32(s[0], heads), 2), K: random(be, ar.F32(s[0]+s[1], dim), 3), Picks: ar.I32(s[0], top)}
+			pairs := float64(s[0]) * (float64(s[1]) + float64(s[0]+1)/2)
+			report(b, be, 2*pairs*heads*dim, func() { be.Index(a) })
+		})
+	}
+}
+
+// BenchmarkPickedKeys is V3.2's attention: the same number of picks at two depths.
+func BenchmarkPickedKeys(b *testing.B) {
+	for _, start := range []int{4095, 16383} {
+		b.Run(fmt.Sprintf("H16/512+64/top2048/from%d", start), func(b *testing.B) {
+			be := newBackend(b, "", 0)
+			ar := be.NewArena("benchmark")
+			defer ar.Free()
+			const heads, latent, rope, top = 16, 512, 64, 2048
+			a := compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Start: start, Scale: 0.05, Q: random(be, ar.F32(1, heads*(latent+rope)), 1),
+				Cache: random(be, ar.F32(start+1, latent+rope), 2), O: ar.F32(1, heads*latent), Picks: ar.I32(1, top)}
+			for j := range top {
+				a.Picks.RowI32(0)[j] = int32(j * (start + 1) / top)
+			}
+			report(b, be, 2*heads*top*(2*latent+rope), func() { be.LatentAttention(a) })
+		})
+	}
+}

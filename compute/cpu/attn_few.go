@@ -28,9 +28,9 @@ func (r *cachedBlock) packFew() {
 // fetch is what a kernel asks for on its way: rows of some cache lines.
 type fetch struct {
 	p     uintptr // may be past the end of memory: nothing is read
-	left  int // lines of the row
-	lines int // of a row
-	jump  int // bytes from the end of a row to the next
+	left  int     // lines of the row
+	lines int     // of a row
+	jump  int     // bytes from the end of a row to the next
 }
 
 // rowsAhead is how many keys or values kernels ask for in advance.

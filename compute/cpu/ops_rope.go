@@ -8,15 +8,19 @@ func (b *Backend) Rope(a compute.RopeArgs) {
 	pos := a.Pos.RowI32(0)
 	checkIDs("Rope", pos, a.Table)
 	b.rowChunks(a.X.NumRows(), a.Heads*a.Dim, func(from, to int) {
-		if !b.k.vector || a.Dim%8 != 0 || a.Halves {
+		if !b.k.vector || a.Dim%8 != 0 || a.Halves && a.Dim%16 != 0 {
 			p := a
 			p.X, p.Pos = a.X.Rows(from, to), a.Pos.Cols(from, to)
 			b.Reference.Rope(p)
 			return
 		}
 		for r := from; r < to; r++ {
-			cos := rowPtr(a.Table, int(pos[r]))
-			b.k.rope(at(rowPtr(a.X, r), a.Offset), 4*a.HeadStride, cos, at(cos, a.Dim/2), a.Heads, a.Dim, flag(a.Inverse))
+			x, cos := at(rowPtr(a.X, r), a.Offset), rowPtr(a.Table, int(pos[r]))
+			if a.Halves {
+				b.k.ropeHalves(x, 4*a.HeadStride, cos, at(cos, a.Dim/2), a.Heads, a.Dim/2, flag(a.Inverse))
+			} else {
+				b.k.rope(x, 4*a.HeadStride, cos, at(cos, a.Dim/2), a.Heads, a.Dim, flag(a.Inverse))
+			}
 		}
 	})
 }

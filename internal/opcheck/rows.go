@@ -49,7 +49,7 @@ func splits() (ss []split) {
 		for _, b := range blockFormats() {
 			ss = append(ss, splitInt8(b, strided))
 		}
-		ss = append(ss, splitLatent(strided, 0, 0), splitLatent(strided, 90, 0), splitLatent(strided, 90, 130), splitAttention(strided, 0), splitAttention(strided, 230), splitSequences(strided), splitNorm(strided), splitRoute(strided))
+		ss = append(ss, splitLatent(strided, 0, 0), splitLatent(strided, 90, 0), splitLatent(strided, 90, 130), splitAttention(strided, 0), splitAttention(strided, 230), splitIndex(strided), splitSequences(strided), splitNorm(strided), splitRoute(strided, 9), splitRoute(strided, 11))
 	}
 	return ss
 }
@@ -172,8 +172,8 @@ func splitNorm(strided bool) split {
 }
 
 // splitRoute looks at what belongs to a token; the plan of dispatch depends on all.
-func splitRoute(strided bool) split {
-	r := routers()[5]
+func splitRoute(strided bool, which int) split {
+	r := routers()[which]
 	p := route(strided, r, 0)
 	for _, o := range p.operands {
 		if o.name != "scores" && o.name != "experts" && o.name != "weights" {
