@@ -321,9 +321,29 @@ func (c *hfConfig) vocabulary(s *Source) ([]text.GGUFValue, error) {
 	}
 	list, err := tok.GGUF(cfg, c.Vocab)
 	if err != nil {
-		err = fmt.Errorf("%s: %w", s.Path, err)
+		return nil, fmt.Errorf("%s: %w", s.Path, err)
 	}
-	return list, err
+	return append(list, otherEnds(s.GenerationConfig, c.Vocab, list)...), nil
+}
+
+// otherEnds are the tokens of generation_config.json that end an answer beside the
+// end-of-text one: a GGUF file has room for two.
+func otherEnds(generation []byte, vocab int, list []text.GGUFValue) (more []text.GGUFValue) {
+	var g struct {
+		EOS []uint32 `json:"eos_token_id"`
+	}
+	if json.Unmarshal(generation, &g) != nil {
+		return nil // none, or a single one
+	}
+	keys := []string{ggufEOT, ggufEOM}
+	for _, id := range slices.Backward(g.EOS) {
+		known := slices.ContainsFunc(list, func(v text.GGUFValue) bool { return v.Key == "tokenizer.ggml.eos_token_id" && v.Value == id })
+		if !known && int64(id) < int64(vocab) && len(keys) > 0 {
+			more = append(more, text.GGUFValue{Key: keys[0], Value: id})
+			keys = keys[1:]
+		}
+	}
+	return more
 }
 
 // ends adds the ids that the config itself says begin and end a text.

@@ -51,10 +51,34 @@ func (s *Source) takeGGUF(parts []openPart) error {
 	if s.Config, err = ggufConfig(parts[0].file.path, s.GGUF, all, factors); err != nil {
 		return err
 	}
+	s.GGUF.nameEnds()
 	if template, ok := s.GGUF.Values["tokenizer.chat_template"].(string); ok {
 		s.ChatTemplate = []byte(template)
 	}
 	return s.nameGGUF(parts)
+}
+
+// The keys of tokens that end an answer beside the end-of-text one.
+const (
+	ggufEOT = "tokenizer.ggml.eot_token_id" // of a turn
+	ggufEOM = "tokenizer.ggml.eom_token_id" // of a message that calls a tool
+)
+
+// turnEnds are the spellings of such tokens. Older files do not name their ids, and
+// some name <|end_of_text|> as the end of a chat model's answers.
+var turnEnds = map[string]string{"<|eot_id|>": ggufEOT, "<|im_end|>": ggufEOT, "<|eom_id|>": ggufEOM}
+
+// nameEnds adds the ids of tokens that end an answer where the file has the tokens and
+// not the keys.
+func (g *GGUF) nameEnds() {
+	const control = 3
+	tokens, _ := g.Values["tokenizer.ggml.tokens"].([]string)
+	kinds, _ := g.Values["tokenizer.ggml.token_type"].([]int32)
+	for id, token := range tokens {
+		if key, ok := turnEnds[token]; ok && id < len(kinds) && kinds[id] == control && !g.has(key) {
+			g.set(key, uint32(id))
+		}
+	}
 }
 
 // nameGGUF enters the parts' tensors under Hugging Face's names.

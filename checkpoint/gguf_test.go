@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sonde/text"
 )
 
 // le appends numbers, strings as they are.
@@ -512,5 +514,29 @@ func TestSaveGGUFKeepsTheOld(t *testing.T) {
 	must(t, saveGGUF(path, s, 0, []outTensor{{"model.embed_tokens.weight", F32, []int{3, 8}, writeBytes(make([]byte, 96))}}, 0))
 	if _, err := Open(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestGGUFEnds: tokens that end an answer are found by their spelling, and kept from
+// generation_config.json.
+func TestGGUFEnds(t *testing.T) {
+	g := &GGUF{Values: map[string]any{"tokenizer.ggml.tokens": []string{"<|eot_id|>", "a", "<|eom_id|>", "<|im_end|>"}, "tokenizer.ggml.token_type": []int32{3, 1, 3, 1}}}
+	g.nameEnds()
+	if g.Values[ggufEOT] != uint32(0) || g.Values[ggufEOM] != uint32(2) {
+		t.Errorf("%v", g.Values)
+	}
+	g.set(ggufEOT, uint32(1))
+	if g.nameEnds(); g.Values[ggufEOT] != uint32(1) {
+		t.Error("what the file says was replaced")
+	}
+	list := []text.GGUFValue{{Key: "tokenizer.ggml.eos_token_id", Value: uint32(7)}}
+	got := otherEnds([]byte(`{"eos_token_id": [5, 7, 6, 4000000000]}`), 10, list)
+	if want := []text.GGUFValue{{Key: ggufEOT, Value: uint32(6)}, {Key: ggufEOM, Value: uint32(5)}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v", got)
+	}
+	for _, raw := range []string{``, `{}`, `{"eos_token_id": 7}`, `{"eos_token_id": [-1]}`} {
+		if got := otherEnds([]byte(raw), 10, list); len(got) != 0 {
+			t.Errorf("%s: %v", raw, got)
+		}
 	}
 }
