@@ -71,8 +71,9 @@ type encoder struct {
 const leastImportance = 1e-4
 
 // weigh says what the squared errors of the block's n elements count: their importance
-// times sqrt(mean square + x*x), since the errors of large elements lean towards zero
-// and therefore add up.
+// times (mean square + x*x)^1/4, since the errors of large elements lean towards zero and
+// therefore add up. On the outputs of a real model's layers that did best among the
+// powers 0, 1/4, 1/2 and 1.
 func (e *encoder) weigh(n int, importance []float32) {
 	x := e.x[:n]
 	var square, all float32
@@ -84,7 +85,7 @@ func (e *encoder) weigh(n int, importance []float32) {
 	}
 	square, all = square/float32(n), float32(n)*inverse(all)
 	for i, v := range x {
-		w := sqrt(square + mul(v, v))
+		w := sqrt(sqrt(square + mul(v, v)))
 		if all > 0 {
 			w *= max(mul(importance[i], all), leastImportance)
 		}
