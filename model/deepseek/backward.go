@@ -30,8 +30,15 @@ func (p *pass) lossAndGrad(b model.Batch, g *Model) model.StepResult {
 	for i := len(m.Layers) - 1; i >= 0; i-- {
 		p.backwardLayer(m.Layers[i], g.Layers[i], dx, &p.recs[i])
 	}
-	m.be.EmbedBackward(g.Embed, dx, p.ids[0])
+	p.embedBackward(g, dx, p.ids[0])
 	return res
+}
+
+// embedBackward adds to the embedding's gradient, where it has one.
+func (p *pass) embedBackward(g *Model, dx, ids compute.Tensor) {
+	if !g.Embed.IsZero() {
+		p.m.be.EmbedBackward(g.Embed, dx, ids)
+	}
 }
 
 // vocab runs head and cross-entropy for rows h: it writes dh, adds to the head's
@@ -87,7 +94,7 @@ func (p *pass) backwardMTP(b model.Batch, g *Model, dhn compute.Tensor) float64 
 		nn.LinearBackwardWeight(m.be, gm.Proj, dx, r.cat, mod.Proj)
 		nn.NormBackwardInput(m.be, dembed, dcat.Cols(0, d), mod.ENorm, &r.enorm, false)
 		nn.NormBackwardWeight(m.be, gm.ENorm, dcat.Cols(0, d), &r.enorm)
-		m.be.EmbedBackward(g.Embed, dembed, p.next[i])
+		p.embedBackward(g, dembed, p.next[i])
 		nn.NormBackwardInput(m.be, dprev, dcat.Cols(d, 2*d), mod.HNorm, &r.hnorm, false)
 		nn.NormBackwardWeight(m.be, gm.HNorm, dcat.Cols(d, 2*d), &r.hnorm)
 	}

@@ -73,9 +73,13 @@ func NewWith(cfg *Config, be compute.Backend, ar *compute.Arena, dt compute.DTyp
 		m.MTP = append(m.MTP, &MTPModule{Layer: b.layer(false), Embed: m.Embed, Head: m.Head,
 			ENorm: b.vector(d), HNorm: b.vector(d), Proj: b.matrix(d, 2*d), Norm: b.vector(d)})
 	}
-	freq, magnitude := cfg.Rope.Frequencies(cfg.QKRopeHeadDim)
-	m.rope = model.NewRopeTable(be, freq, magnitude, cfg.MaxPositionEmbedding)
+	m.rope = cfg.ropeTable(be)
 	return m
+}
+
+func (c *Config) ropeTable(be compute.Backend) *model.RopeTable {
+	freq, magnitude := c.Rope.Frequencies(c.QKRopeHeadDim)
+	return model.NewRopeTable(be, freq, magnitude, c.MaxPositionEmbedding)
 }
 
 // Close frees the memory that Forward works in and the table of positions; the next
@@ -89,13 +93,55 @@ func (m *Model) Close() {
 }
 
 // Twin allocates an F32 model of the same shapes, zeroed: gradients, moments, or
-// master weights.
+// master weights. Weights that are only read, in FP8 or in blocks or an expert at a
+// time, are absent in it.
 func (m *Model) Twin(ar *compute.Arena) *Model {
-	t := NewWith(m.cfg, m.be, ar, compute.F32)
-	for _, p := range t.Blocks() {
-		m.be.Zero(p.T)
+	t := &Model{cfg: m.cfg, be: m.be, rope: m.cfg.ropeTable(m.be), Embed: m.Embed, Norm: m.Norm, Head: m.Head}
+	for _, l := range m.Layers {
+		c := l.copy()
+		t.Layers = append(t.Layers, &c)
+	}
+	for _, x := range m.MTP {
+		c := *x
+		c.Layer = x.copy()
+		t.MTP = append(t.MTP, &c)
+	}
+	t.walk(true, func(p nn.Param, field *compute.Tensor, _ bool) {
+		trained := p.T.DType() == compute.F32 || p.T.DType() == compute.BF16
+		*field = compute.Tensor{}
+		if trained && !p.Shared {
+			*field = ar.F32(p.T.NumRows(), p.T.NumCols())
+			m.be.Zero(*field)
+		}
+	})
+	for _, x := range t.MTP {
+		x.Embed, x.Head = t.Embed, t.Head
 	}
 	return t
+}
+
+// copy is a layer with fields of its own for the same weights, experts in parts left
+// out.
+func (l *Layer) copy() Layer {
+	c := *l
+	if l.Attn.Index != nil {
+		index := *l.Attn.Index
+		c.Attn.Index = &index
+	}
+	if l.MLP != nil {
+		mlp := *l.MLP
+		c.MLP = &mlp
+	}
+	if l.MoE != nil {
+		moe := *l.MoE
+		moe.GateParts, moe.UpParts, moe.DownParts = nil, nil, nil
+		if moe.Shared != nil {
+			shared := *moe.Shared
+			moe.Shared = &shared
+		}
+		c.MoE = &moe
+	}
+	return c
 }
 
 // Config is the model's shape.
