@@ -50,14 +50,23 @@ func spell(bytes string) string {
 
 // unspell reads a spelling; ok is false when a character of it stands for no byte.
 func unspell(spelling string) (bytes string, ok bool) {
-	b := make([]byte, 0, len(spelling))
-	for i := 0; i < len(spelling); {
+	i := 0
+	for i < len(spelling) && '!' <= spelling[i] && spelling[i] <= '~' {
+		i++
+	}
+	if i == len(spelling) {
+		return spelling, true // as most spellings that have no space
+	}
+	var b strings.Builder
+	b.Grow(len(spelling))
+	b.WriteString(spelling[:i])
+	for i < len(spelling) {
 		r, n := utf8.DecodeRuneInString(spelling[i:])
 		if r >= rune(len(spelledByte)) || spelledByte[r] < 0 {
 			return "", false
 		}
-		b = append(b, byte(spelledByte[r]))
+		b.WriteByte(byte(spelledByte[r]))
 		i += n
 	}
-	return string(b), true
+	return b.String(), true
 }

@@ -82,6 +82,8 @@ type ggufVocab struct {
 	tokens []string
 	kinds  []int32 // nil where the file has none
 	ids    map[string]int32
+	lines  []string       // of the merges
+	merged map[int32]bool // tokens of merges that are no normal ones
 }
 
 // translate makes an error about a tokenizer.json one about the GGUF file.
@@ -189,21 +191,25 @@ func (g *ggufVocab) kind(id int32) int32 {
 // bpe makes the tokenizer.
 func (g *ggufVocab) bpe(pre *preTokenizer, normalize, ignoreMerges bool) (*Tokenizer, error) {
 	f := new(tokenizerJSON)
-	f.Model.Vocab = make(map[string]int32, len(g.tokens))
+	pair, err := g.merges()
+	if err != nil {
+		return nil, err
+	}
 	for i, token := range g.tokens {
 		id := int32(i)
-		switch kind := g.kind(id); kind {
+		kind := g.kind(id)
+		switch kind {
 		case ggufControl, ggufUser, ggufUnknown:
 			f.AddedTokens = append(f.AddedTokens, AddedToken{ID: id, Content: token, Special: kind != ggufUser})
 		case ggufUnused:
 		default:
-			f.Model.Vocab[token] = id
+			continue
+		}
+		if !g.merged[id] {
+			delete(g.ids, token)
 		}
 	}
-	pairs, err := g.merges(f.Model.Vocab)
-	if err != nil {
-		return nil, err
-	}
+	f.Model.Vocab = g.ids
 	f.PreTokenizer = pre.json()
 	f.Decoder = json.RawMessage(`{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true}`)
 	t := &Tokenizer{pre: pre, ignoreMerges: ignoreMerges, cache: newPieceCache()}
@@ -214,34 +220,38 @@ func (g *ggufVocab) bpe(pre *preTokenizer, normalize, ignoreMerges bool) (*Token
 	if err := t.setVocab(f); err != nil {
 		return nil, err
 	}
-	if err := t.enterMerges(pairs, f.Model.Vocab); err != nil {
+	if err := t.enterMerges(len(g.lines), pair, f.Model.Vocab); err != nil {
 		return nil, err
 	}
 	t.setEnds()
 	return t, nil
 }
 
-// merges reads the merges. A token that merging makes belongs to the model whatever
-// kind the file says it is.
-func (g *ggufVocab) merges(vocab map[string]int32) ([][2]string, error) {
+// merges checks the merges and returns how to read one. A token that takes part in one
+// belongs to the model whatever kind the file says it is.
+func (g *ggufVocab) merges() (pair func(i int) (string, string), err error) {
 	lines, ok := g.meta[ggufMerges].([]string)
 	if !ok || len(lines) > ggufMaxMerges {
 		return nil, g.damaged(ggufMerges, "has %d merges, expected a list of up to %d", len(lines), ggufMaxMerges)
 	}
-	pairs := make([][2]string, len(lines))
+	g.lines, g.merged = lines, map[int32]bool{}
 	for i, l := range lines {
 		a, b, ok := strings.Cut(l, " ")
 		if !ok || a == "" || b == "" || strings.Contains(b, " ") {
 			return nil, g.damaged(fmt.Sprintf("%s[%d]", ggufMerges, i), "%q is not two tokens with a space between", clip(l))
 		}
-		pairs[i] = [2]string{a, b}
-		for _, token := range []string{a, b, a + b} {
-			if id, ok := g.ids[token]; ok {
-				vocab[token] = id
-			}
-		}
+		g.keep(a)
+		g.keep(b)
+		g.keep(a + b)
 	}
-	return pairs, nil
+	return func(i int) (string, string) { a, b, _ := strings.Cut(lines[i], " "); return a, b }, nil
+}
+
+// keep notes a token of a merge that its kind would keep out of the model.
+func (g *ggufVocab) keep(token string) {
+	if id, ok := g.ids[token]; ok && g.kind(id) != ggufNormal {
+		g.merged[id] = true
+	}
 }
 
 // config reads which tokens begin and end a text, and the template.

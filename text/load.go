@@ -197,19 +197,20 @@ func (t *Tokenizer) setMerges(f *tokenizerJSON) error {
 	if err != nil {
 		return err
 	}
-	return t.enterMerges(pairs, f.Model.Vocab)
+	return t.enterMerges(len(pairs), func(i int) (string, string) { return pairs[i][0], pairs[i][1] }, f.Model.Vocab)
 }
 
-// enterMerges fills merges, ranked by the order of the pairs.
-func (t *Tokenizer) enterMerges(pairs [][2]string, vocab map[string]int32) error {
-	t.merges = newMergeTable(len(pairs))
-	for rank, p := range pairs {
-		left, ok1 := vocab[p[0]]
-		right, ok2 := vocab[p[1]]
-		id, ok3 := vocab[p[0]+p[1]]
+// enterMerges fills merges with n pairs, ranked by their order.
+func (t *Tokenizer) enterMerges(n int, pair func(i int) (left, right string), vocab map[string]int32) error {
+	t.merges = newMergeTable(n)
+	for rank := range n {
+		a, b := pair(rank)
+		left, ok1 := vocab[a]
+		right, ok2 := vocab[b]
+		id, ok3 := vocab[a+b]
 		if !ok1 || !ok2 || !ok3 {
 			return damaged(fmt.Sprintf("model.merges[%d]", rank),
-				fmt.Sprintf("%q + %q: one of them or the two together are not in model.vocab", clip(p[0]), clip(p[1])))
+				fmt.Sprintf("%q + %q: one of them or the two together are not in model.vocab", clip(a), clip(b)))
 		}
 		t.merges.add(merge{left, right, int32(rank), id})
 	}
