@@ -173,22 +173,32 @@ func (o *RenderOptions) variables() map[string]any {
 func (t *Tokenizer) EncodeSegments(segments []Segment) ([]int32, error) {
 	var out []int32
 	run := "" // text that may merge with what follows
+	add := func(part string, id int32) {
+		if id < 0 {
+			run += part
+			return
+		}
+		out = append(t.AppendEncode(out, run), id)
+		run = ""
+	}
 	for _, s := range segments {
-		if !s.Control {
+		id, whole := t.addedID[s.Text]
+		switch {
+		case !s.Control:
 			run += s.Text
-			continue
-		}
-		if t.addedID[s.Text] == 0 && t.Token(0) != s.Text && hardToken(s.Text) {
+		case whole:
+			add("", id)
+		case hardToken(s.Text):
 			return nil, fmt.Errorf("%w: it uses the control token %q, which %s does not have: %s", ErrTemplate, clip(s.Text), tokenizerFile, templateHint)
+		default:
+			t.rawTrie.split(s.Text, func(part string, id int32) {
+				if id >= 0 {
+					add(part, id)
+					return
+				}
+				t.normTrie.split(part, add)
+			})
 		}
-		t.rawTrie.split(s.Text, func(part string, id int32) {
-			if id < 0 {
-				run += part
-				return
-			}
-			out = append(t.AppendEncode(out, run), id)
-			run = ""
-		})
 	}
 	return t.AppendEncode(out, run), nil
 }
