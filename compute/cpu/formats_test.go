@@ -108,3 +108,29 @@ func TestLongRowsOfFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestFormatsDoNotAllocate is TestProductsDoNotAllocate for weights as they are in files.
+func TestFormatsDoNotAllocate(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector moves what stays on the stack otherwise")
+	}
+	be := newBackend(t, "", 2)
+	ar := be.NewArena("test")
+	defer ar.Free()
+	for _, dt := range benchFormats {
+		w := fileWeights(be, ar, dt, 512, 512)
+		for _, m := range []int{1, 40} {
+			for _, form := range []compute.Form{compute.NT, compute.NN} {
+				a := compute.MatMulArgs{Form: form, C: ar.F32(m, 512), A: random(be, ar.F32(m, 512), 1), B: w}
+				if n := testing.AllocsPerRun(10, func() { be.MatMul(a) }); n > 0.5 {
+					t.Errorf("MatMul %v of %d rows and %v makes %v allocations", form, m, dt, n)
+				}
+			}
+		}
+		g := compute.GroupedMatMulArgs{Form: compute.NT, Experts: 2, Offsets: compute.WrapI32([]int32{0, 3, 4}, 1, 3),
+			A: random(be, ar.F32(4, 512), 1), C: ar.F32(4, 256), Bs: []compute.Tensor{w.Rows(256, 512), w.Rows(0, 256)}}
+		if n := testing.AllocsPerRun(10, func() { be.GroupedMatMul(g) }); n > 0.5 {
+			t.Errorf("GroupedMatMul of %v makes %v allocations", dt, n)
+		}
+	}
+}

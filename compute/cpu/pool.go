@@ -51,6 +51,7 @@ type worker struct {
 	product product // in work; here so that it is not allocated anew
 	gemv    gemv
 	factors gemvFactors
+	plain   operand  // what gemv holds of a matrix that is to be widened
 	_       [64]byte // keeps two workers' states on different cache lines
 }
 

@@ -195,15 +195,15 @@ func (g *gemv) widened(w *worker, cols span) int {
 			cols.from = g.rows(cols)
 		}
 		g.lanes, g.factors = g.t.lanes, nil
-		return g.widenedRows(cols)
+		return g.widenedRows(w, cols)
 	}
 	for cols.from < cols.to {
 		end := cols.to
 		for p0 := 0; p0 < g.k; p0 += blockK {
 			k := min(blockK, g.k-p0)
-			plain := g.t.strip(g.b, p0, k, cols.from)
+			w.plain = g.t.strip(g.b, p0, k, cols.from)
 			end = min(cols.to, g.b.held.cols.to)
-			g.strip(&plain, p0, k, span{cols.from, end})
+			g.strip(&w.plain, p0, k, span{cols.from, end})
 		}
 		cols.from = end
 	}
@@ -226,15 +226,15 @@ func (g *gemv) strip(plain *operand, p0, k int, cols span) {
 }
 
 // widenedRows is widened for weights that are rows in memory.
-func (g *gemv) widenedRows(cols span) int {
+func (g *gemv) widenedRows(w *worker, cols span) int {
 	t := g.t
 	group := chainCount * t.lanes
 	for ; t.lanes > 0 && cols.from+group <= cols.to; cols.from += group {
 		for p0 := 0; p0 < g.k; p0 += blockK {
 			k := min(blockK, g.k-p0)
-			plain := t.widenRows(g.b, p0, k, cols.from, group)
+			w.plain = t.widenRows(g.b, p0, k, cols.from, group)
 			part := *g
-			part.b, part.k, part.x = &plain, k, floatAt(g.x, 4*p0)
+			part.b, part.k, part.x = &w.plain, k, floatAt(g.x, 4*p0)
 			part.y = floatAt(g.y, 4*cols.from)
 			part.rows(span{0, group})
 		}
