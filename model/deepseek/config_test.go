@@ -192,16 +192,93 @@ func TestParamCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	be := compute.NewReference()
-	ar := be.NewArena("test")
-	defer ar.Free()
-	got := int64(0)
-	for _, p := range New(nano, be, ar).Params() {
-		if !p.Shared {
-			got += int64(p.T.Len())
+	for name, c := range map[string]*Config{"nano": nano, "V2": toyV2(), "V3.2": toyV32()} {
+		be := compute.NewReference()
+		ar := be.NewArena("test")
+		defer ar.Free()
+		got := int64(0)
+		for _, p := range New(c, be, ar).Params() {
+			if !p.Shared {
+				got += int64(p.T.Len())
+			}
+		}
+		if want := c.TotalParams() + c.MTPParams(); got != want {
+			t.Errorf("%s has %d weights, its config says %d", name, got, want)
 		}
 	}
-	if want := nano.TotalParams() + nano.MTPParams(); got != want {
-		t.Errorf("nano has %d weights, its config says %d", got, want)
+}
+
+// v2Lite is DeepSeek-V2-Lite's config.json.
+const v2Lite = `{"architectures": ["DeepseekV2ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+	"auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV2Config"}, "aux_loss_alpha": 0.001, "bos_token_id": 100000, "eos_token_id": 100001,
+	"first_k_dense_replace": 1, "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 10944, "kv_lora_rank": 512,
+	"max_position_embeddings": 163840, "model_type": "deepseek_v2", "moe_intermediate_size": 1408, "moe_layer_freq": 1, "n_group": 1,
+	"n_routed_experts": 64, "n_shared_experts": 2, "norm_topk_prob": false, "num_attention_heads": 16, "num_experts_per_tok": 6,
+	"num_hidden_layers": 27, "num_key_value_heads": 16, "pretraining_tp": 1, "q_lora_rank": null, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+	"rms_norm_eps": 1e-06, "rope_scaling": {"beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 0.707, "mscale_all_dim": 0.707,
+	"original_max_position_embeddings": 4096, "type": "yarn"}, "rope_theta": 10000, "routed_scaling_factor": 1.0, "scoring_func": "softmax",
+	"seq_aux": true, "tie_word_embeddings": false, "topk_group": 1, "topk_method": "greedy", "torch_dtype": "bfloat16", "transformers_version": "4.33.1",
+	"use_cache": true, "v_head_dim": 128, "vocab_size": 102400}`
+
+// TestConfigV2: V2's files in the form in which they were published, and what of them is
+// refused.
+func TestConfigV2(t *testing.T) {
+	c, warnings, err := ParseConfig([]byte(v2Lite))
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	if n := float64(c.TotalParams()) / 1e9; math.Abs(n-15.7) > 0.05 {
+		t.Errorf("V2-Lite has %.2fB parameters", n)
+	}
+	if n := float64(c.ActiveParams()+int64(c.VocabSize*c.HiddenSize)) / 1e9; math.Abs(n-2.66) > 0.05 {
+		t.Errorf("V2-Lite has %.2fB active parameters, embedding included", n)
+	}
+	if math.Abs(c.softmaxScale()-0.114721) > 1e-6 {
+		t.Errorf("the softmax scale is %.6f", c.softmaxScale())
+	}
+	if d := c.moe(); !d.Softmax || d.Groups != 1 || d.Normalize || d.Scale != 1 {
+		t.Errorf("the router is %+v", d)
+	}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, _, err := ParseConfig(raw); err != nil || !cmp.Equal(again, c) {
+		t.Errorf("it came back as %+v, %v", again, err)
+	}
+	for old, with := range map[string]string{
+		`"softmax"`: `"sigmoid"`, `"greedy"`: `"noaux_tc"`, `"deepseek_v2"`: `"deepseek_v3"`, `"seq_aux": true`: `"index_topk": 4`,
+		`"moe_layer_freq": 1`: `"moe_layer_freq": 2`,
+	} {
+		if _, _, err := ParseConfig([]byte(strings.Replace(v2Lite, old, with, 1))); !errors.Is(err, model.ErrConfig) {
+			t.Errorf("with %s: %v", with, err)
+		}
+	}
+}
+
+// TestConfigV32: V3.2's keys beside V3's, and what of them is refused.
+func TestConfigV32(t *testing.T) {
+	with := map[string]string{"architectures": `["DeepseekV32ForCausalLM"]`, "model_type": `"deepseek_v32"`, "index_n_heads": "64", "index_head_dim": "128",
+		"index_topk": "2048", "quantization_config": `{"quant_method":"fp8","fmt":"e4m3","scale_fmt":"ue8m0","activation_scheme":"dynamic","weight_block_size":[128,128]}`}
+	c, warnings, err := ParseConfig(edit(t, with))
+	if err != nil || len(warnings) > 0 || c.Architecture() != V32 || c.FP8Block != [2]int{128, 128} {
+		t.Fatal(c, err, warnings)
+	}
+	if c.KVBytesPerToken() != 61*4*(576+128) {
+		t.Errorf("a token takes %d bytes", c.KVBytesPerToken())
+	}
+	for name, change := range map[string]map[string]string{
+		"no top k": {"index_topk": ""}, "narrow heads": {"index_head_dim": "32"}, "no low rank": {"q_lora_rank": "null"},
+		"another layer": {"layer_types": `["full_attention"]`}, "fewer layers": {"mlp_layer_types": `["dense"]`},
+		"another scale": {"quantization_config": `{"quant_method":"fp8","scale_fmt":"e5m2","weight_block_size":[128,128]}`},
+	} {
+		for k, v := range with {
+			if _, ok := change[k]; !ok {
+				change[k] = v
+			}
+		}
+		if _, _, err := ParseConfig(edit(t, change)); !errors.Is(err, model.ErrConfig) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -9,7 +9,13 @@ func (c *Config) attnParams() int64 {
 	if m.QLora == 0 {
 		return kv + out + d*h*int64(m.QK())
 	}
-	return kv + out + int64(m.QLora)*(d+h*int64(m.QK()))
+	return kv + out + int64(m.QLora)*(d+h*int64(m.QK())) + c.indexerParams()
+}
+
+// indexerParams is the number of weights of one layer's indexer, norm included.
+func (c *Config) indexerParams() int64 {
+	heads, dim := int64(c.IndexNHeads), int64(c.IndexHeadDim)
+	return heads*dim*int64(c.QLoraRank) + dim*int64(c.HiddenSize+2) + heads*int64(c.HiddenSize)
 }
 
 // expertParams is the number of weights of one routed expert.
@@ -23,7 +29,11 @@ func (c *Config) layerParams(dense bool, experts int) int64 {
 	if dense {
 		return n + 3*d*int64(c.IntermediateSize)
 	}
-	return n + int64(experts+c.NSharedExperts)*c.expertParams() + int64(c.NRoutedExperts)*(d+1)
+	n += int64(experts+c.NSharedExperts)*c.expertParams() + int64(c.NRoutedExperts)*d
+	if c.Arch != V2 {
+		n += int64(c.NRoutedExperts) // the selection bias
+	}
+	return n
 }
 
 func (c *Config) bodyParams(experts int) int64 {
@@ -74,15 +84,20 @@ func (c *Config) MTPFlopsPerToken(seqLen int) float64 {
 	return 2*float64(c.mtpActive()) + float64(c.NumNextnPredict)*c.attnFlops(float64(seqLen+1)/2)
 }
 
-// attnFlops is one layer's scores and values of a token that meets so many keys.
+// attnFlops is one layer's scores and values of a token that meets so many keys; an
+// indexer meets them all, and attention those it picks.
 func (c *Config) attnFlops(keys float64) float64 {
-	return 2 * float64(c.NumAttentionHeads) * float64(c.QKNopeHeadDim+c.QKRopeHeadDim+c.VHeadDim) * keys
+	index := 2 * float64(c.IndexNHeads) * float64(c.IndexHeadDim) * keys
+	if c.IndexTopK > 0 {
+		keys = min(keys, float64(c.IndexTopK))
+	}
+	return index + 2*float64(c.NumAttentionHeads)*float64(c.QKNopeHeadDim+c.QKRopeHeadDim+c.VHeadDim)*keys
 }
 
 // KVBytesPerToken is what a token takes of a sequence's cache, all layers together:
-// latents and roped keys, in float32.
+// latents, roped keys and the indexer's keys, in float32.
 func (c *Config) KVBytesPerToken() int64 {
-	return 4 * int64(c.NumHiddenLayers) * int64(c.mla().Latent())
+	return 4 * int64(c.NumHiddenLayers) * int64(c.mla().Latent()+c.IndexHeadDim)
 }
 
 // Vocab is the number of logits.
