@@ -44,12 +44,20 @@ func attentionParts(c *deepseek.Config, layers int) []part {
 	if c.QLoraRank == 0 {
 		return append(ps, add(h*qk, d))
 	}
-	return append(ps, add(c.QLoraRank, d), add(h*qk, c.QLoraRank), part{norms, 1, c.QLoraRank, layers, layers, false})
+	ps = append(ps, add(c.QLoraRank, d), add(h*qk, c.QLoraRank), part{norms, 1, c.QLoraRank, layers, layers, false})
+	if c.IndexTopK == 0 {
+		return ps
+	}
+	return append(ps, add(c.IndexNHeads*c.IndexHeadDim, c.QLoraRank), add(c.IndexHeadDim, d),
+		part{attention, c.IndexNHeads, d, layers, layers, false}, part{norms, 2, c.IndexHeadDim, layers, layers, false})
 }
 
 func expertParts(c *deepseek.Config, layers int) []part {
-	e := c.NRoutedExperts
-	ps := []part{{router, e, c.HiddenSize + 1, layers, layers, false}} // the bias beside it
+	e, width := c.NRoutedExperts, c.HiddenSize
+	if c.Architecture() != deepseek.V2 {
+		width++ // the bias beside it
+	}
+	ps := []part{{router, e, width, layers, layers, false}}
 	ps = append(ps, feedForward(experts, c.HiddenSize, c.MoEIntermediateSize, layers*e, layers*c.NumExpertsPerTok)...)
 	if c.NSharedExperts == 0 {
 		return ps

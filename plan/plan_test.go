@@ -166,3 +166,22 @@ func TestLlamasFigures(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherDeepSeeks: V2's router without a bias and V3.2's indexer are counted as the
+// models count them.
+func TestOtherDeepSeeks(t *testing.T) {
+	for _, arch := range []string{deepseek.V2, deepseek.V32} {
+		c, err := deepseek.Preset("v3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Arch = arch
+		if arch == deepseek.V32 {
+			c.IndexNHeads, c.IndexHeadDim, c.IndexTopK = 64, 128, 2048
+		}
+		r := Of(c)
+		if r.Params.Total != c.TotalParams() || r.Params.Active != c.ActiveParams() || r.Params.MTP != c.MTPParams() {
+			t.Errorf("%s: %+v; the model counts %d, %d, %d", arch, r.Params, c.TotalParams(), c.ActiveParams(), c.MTPParams())
+		}
+	}
+}
