@@ -45,6 +45,11 @@ type MatMulArgs struct {
 //	C[i,j] = chain over g of fma(s_g*d_g, float32(sum a*q), acc), and where the type
 //	has minima, fma(s_g*m_g, float32(sum a), acc) right after it.
 //
+// A few large elements leave too few codes for the others of their 32. Where s is more
+// than four times the mean of its row (Outlying), what the rounding left over,
+// x - float32(s*a), is quantised in the same way, and the chain goes on, after the last
+// group, over the rests of such groups in their order.
+//
 // The sums are exact integers, so every way of computing them gives the same bits; one
 // row gives the same as many.
 

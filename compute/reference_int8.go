@@ -12,6 +12,13 @@ type int8Rows struct {
 // actBlock is how many consecutive elements of a row share a factor.
 const actBlock = 32
 
+// outlying is how many times the mean factor of a row an outlying one is.
+const outlying = 4
+
+// Outlying is the limit above which a factor of a row is outlying, given the sum of all
+// n of them, taken in their order; see MatMulArgs.
+func Outlying(sum float32, n int) float32 { return outlying * (sum / float32(n)) }
+
 // quantize gives the rows of an F32 tensor as MatMulArgs describes; k is a multiple of
 // 32. A block with an element that is not finite gets codes of zero and a factor that
 // is not finite, so that what it is multiplied with becomes NaN.
@@ -25,6 +32,32 @@ func quantize(t Tensor) int8Rows {
 		}
 	}
 	return q
+}
+
+// rest is what the rounding of outlying groups of t to q left over, quantised; the
+// factors of the other groups are zero.
+func (q int8Rows) rest(t Tensor) int8Rows {
+	rest := int8Rows{make([]int8, len(q.codes)), make([]float32, len(q.factors)), q.k}
+	n := q.k / actBlock
+	for r := range t.rows {
+		row, codes, factors := t.RowF32(r), q.codes[r*q.k:], q.factors[r*n:][:n]
+		sum := float32(0)
+		for _, s := range factors {
+			sum += s
+		}
+		for g, s := range factors {
+			if !(s > Outlying(sum, n)) {
+				continue
+			}
+			var left [actBlock]float32
+			for i := range left {
+				at := g*actBlock + i
+				left[i] = row[at] - float32(s*float32(codes[at]))
+			}
+			rest.factors[r*n+g] = quantizeBlock(rest.codes[r*q.k+g*actBlock:], left[:])
+		}
+	}
+	return rest
 }
 
 // quantizeBlock writes the codes of x and returns their factor.
@@ -44,34 +77,53 @@ func quantizeBlock(codes []int8, x []float32) float32 {
 	return s
 }
 
+// unpacked is a row of weights, taken apart.
+type unpacked struct {
+	codes []int8
+	d, m  []float32
+	group int
+	min   bool
+}
+
 // int8MatMul is the product of rows quantised to int8 with weights in blocks; see
 // MatMulArgs.
 func int8MatMul(a MatMulArgs) {
 	bt, _ := a.B.dtype.Block()
 	k, group := a.A.cols, bt.Group()
 	rows := quantize(a.A)
-	codes, d, m := make([]int8, k), make([]float32, k/group), make([]float32, k/group)
+	rest := rows.rest(a.A)
+	w := unpacked{make([]int8, k), make([]float32, k/group), make([]float32, k/group), group, bt.HasMin()}
 	for j := range a.B.rows {
-		bt.Unpack(codes, d, m, a.B.Bytes(j, 0, k))
+		bt.Unpack(w.codes, w.d, w.m, a.B.Bytes(j, 0, k))
 		for i := range a.A.rows {
 			acc := float32(0)
 			if a.Accumulate {
 				acc = a.C.RowF32(i)[j]
 			}
-			for g := range d {
-				sum, plain := 0, 0
-				for l := g * group; l < (g+1)*group; l++ {
-					c := int(rows.codes[i*k+l])
-					sum += c * int(codes[l])
-					plain += c
-				}
-				s := rows.factors[(i*k+g*group)/actBlock]
-				acc = fma(s*d[g], float32(sum), acc)
-				if bt.HasMin() {
-					acc = fma(s*m[g], float32(plain), acc)
-				}
-			}
-			a.C.RowF32(i)[j] = acc
+			acc = rows.chain(acc, i, w, false)
+			a.C.RowF32(i)[j] = rest.chain(acc, i, w, true)
 		}
 	}
+}
+
+// chain goes on from acc with the product of row i and a row of weights; sparse passes
+// over groups whose factor is zero.
+func (q int8Rows) chain(acc float32, i int, w unpacked, sparse bool) float32 {
+	for g := range w.d {
+		s := q.factors[(i*q.k+g*w.group)/actBlock]
+		if sparse && s == 0 {
+			continue
+		}
+		sum, plain := 0, 0
+		for l := g * w.group; l < (g+1)*w.group; l++ {
+			c := int(q.codes[i*q.k+l])
+			sum += c * int(w.codes[l])
+			plain += c
+		}
+		acc = fma(s*w.d[g], float32(sum), acc)
+		if w.min {
+			acc = fma(s*w.m[g], float32(plain), acc)
+		}
+	}
+	return acc
 }

@@ -121,12 +121,8 @@ func (b *Backend) startInt8(a compute.Tensor, index []int32, w compute.Tensor, a
 // finishInt8 quantises m rows and makes the tiles.
 func (b *Backend) finishInt8(j *int8Job, m, tiles int) {
 	j.reserve(&b.shared, m)
-	if per := j.a.perChunk(); m <= per {
-		j.a.run(j.k, &j.weights, span{0, m})
-	} else {
-		j.a.m = m
-		b.pool.run((m+per-1)/per, j.quantise)
-	}
+	per := j.a.perChunk()
+	b.pool.run((m+per-1)/per, j.quantise)
 	b.pool.run(tiles, j.work)
 	b.shared.end()
 	*j = int8Job{work: j.work, quantise: j.quantise, parts: j.parts[:0]}

@@ -41,6 +41,7 @@ func (j *int8Job) panels(w *worker, p *int8Part, rows, cols span) {
 			}
 		}
 	}
+	j.again(w, p, rows, cols)
 }
 
 // panelBytes is the size of k steps of a panel.
@@ -54,24 +55,61 @@ func (t *int8Weights) panelBytes(k int) int {
 // meet multiplies a few rows of A with the columns ks of a panel. edge has room for
 // their part of C.
 func (j *int8Job) meet(p *int8Part, rows, cols, ks span, panel *byte, f, edge *float32) {
-	t := &j.weights
-	a, lda, from := j.a.codes, j.a.ld, ks.from
-	if !t.nib {
-		a, lda, from = j.a.pairs, 2*lda, 2*from
-	}
 	acc := 0
 	if j.acc || ks.from > 0 {
 		acc = 1
 	}
-	row := p.row + rows.from
 	c, ldc := (*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*cols.from)), p.ldc
 	if cols.len() < int8PanelCols {
 		copyColumns(edge, 4*int8PanelCols, c, ldc, rows.len(), cols.len())
 		defer copyColumns(c, ldc, edge, 4*int8PanelCols, rows.len(), cols.len())
 		c, ldc = edge, 4*int8PanelCols
 	}
-	t.panel(rows.len(), ks.len()/t.group, (*byte)(unsafe.Add(a, row*lda+from)), lda,
-		(*float32)(unsafe.Add(j.a.aux, row*j.a.ldx+8*(ks.from/t.group))), j.a.ldx, panel, f, c, ldc, acc)
+	j.multiply(&j.a.first, p.row+rows.from, rows.len(), ks, panel, f, c, ldc, acc)
+}
+
+// multiply calls the kernel for rows of A from row on.
+func (j *int8Job) multiply(from *int8Codes, row, rows int, ks span, panel *byte, f, c *float32, ldc, acc int) {
+	t := &j.weights
+	a, pairs, x := j.a.row(from, t.group, row, ks.from)
+	lda := j.a.ld
+	if !t.nib {
+		a, lda = (*byte)(unsafe.Pointer(pairs)), 2*lda
+	}
+	t.panel(rows, ks.len()/t.group, a, lda, x, j.a.ldx, panel, f, c, ldc, acc)
+}
+
+// again adds the rest of outlying groups to a tile of C.
+func (j *int8Job) again(w *worker, p *int8Part, rows, cols span) {
+	n := j.weights.bt.Elements()
+	for r := rows.from; r < rows.to; r++ {
+		for _, e := range j.a.blocksAgain(p.row + r) {
+			ks := span{int(e) * n, int(e)*n + n}
+			if j.weights.f != nil {
+				j.inRow(w, p, &j.a.rest, r, cols, ks)
+			} else {
+				j.unpackedInRow(w, p, r, cols, ks)
+			}
+		}
+	}
+}
+
+// unpackedInRow is inRow for the rest of row r in a format without a kernel for rows.
+func (j *int8Job) unpackedInRow(w *worker, p *int8Part, r int, cols, ks span) {
+	t := &j.weights
+	mark := w.scratch.Mark()
+	panel, f := unsafe.Pointer(scratch(w, t.panelBytes(ks.len())/4)), scratch(w, ks.len()/t.group*t.factors/4)
+	out := scratch(w, int8PanelCols)
+	for n := cols.from; n < cols.to; n += int8PanelCols {
+		inner := w.scratch.Mark()
+		j.pack(w, p, n, ks, panel, f)
+		w.scratch.Release(inner)
+		c := unsafe.Slice((*float32)(unsafe.Add(p.c, r*p.ldc+4*n)), min(int8PanelCols, cols.to-n))
+		copy(unsafe.Slice(out, len(c)), c)
+		j.multiply(&j.a.rest, p.row+r, 1, ks, (*byte)(panel), f, out, 0, 1)
+		copy(c, unsafe.Slice(out, len(c)))
+	}
+	w.scratch.Release(mark)
 }
 
 // copyColumns copies n columns of rows.

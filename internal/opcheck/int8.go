@@ -18,8 +18,9 @@ func blockFormats() (all []num.BlockType) {
 }
 
 // rowKinds are the rows that are quantised: normal numbers; numbers that all become
-// the largest code; very small numbers and zeros among others.
-var rowKinds = []string{"normal", "largest", "small"}
+// the largest code; very small numbers and zeros among others; some much larger ones
+// among others.
+var rowKinds = []string{"normal", "largest", "small", "outlying"}
 
 // quantisable adds an operand A of such rows.
 func (p *problem) quantisable(kind string, rows, cols int) {
@@ -30,6 +31,13 @@ func (p *problem) quantisable(kind string, rows, cols int) {
 		case "largest": // all above zero, all below, or mixed
 			sign := []float64{1, -1, float64(v)}[group%3]
 			o.data[i] = float32(math.Copysign(3, sign))
+		case "outlying":
+			if i/32%9 == 4 {
+				o.data[i] = v * 30
+			}
+			if i%160 == 7 {
+				o.data[i] = v * 500
+			}
 		case "small":
 			o.data[i] = v * []float32{1, 0, 0x1p-126, 0x1p-140, 0x1p-148, 1e-30, 1e30, 1}[group]
 		}
@@ -62,7 +70,7 @@ func int8Products() (ps []*problem) {
 		for i, kind := range rowKinds {
 			for _, strided := range layouts {
 				for j, s := range [][3]int{{1, 8, 1}, {1, 45, 3}, {2, 16, 1}, {4, 3, 2}, {5, 47, 1}, {7, 70, 2}, {13, 17, 5}, {40, 96, 1}, {150, 19, 1}} { // m, n, blocks
-					ps = append(ps, int8Product(b, kind, strided, (i+j)%2 == 1, s[0], s[1], s[2]*max(b.Elements(), 64)))
+					ps = append(ps, int8Product(b, kind, strided, (i+j)%2 == 1, s[0], s[1], s[2]*max(b.Elements(), 192)))
 				}
 			}
 		}
@@ -107,7 +115,7 @@ func int8Group(b num.BlockType, strided, index bool, counts []int, n, k int) *pr
 }
 
 func splitInt8(b num.BlockType, strided bool) split {
-	p := int8Product(b, "normal", strided, true, 64, 70, 2*b.Elements())
+	p := int8Product(b, "outlying", strided, true, 64, 70, max(10*32, 2*b.Elements()))
 	return split{p, 64, func(be compute.Backend, t tensors, from, to int) {
 		be.MatMul(compute.MatMulArgs{Form: compute.NT, C: t["C"].Rows(from, to), A: t["A"].Rows(from, to),
 			B: t["B"].WithActivations(compute.ActInt8), Accumulate: true})
