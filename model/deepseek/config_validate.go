@@ -25,7 +25,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	switch {
-	case c.NumHiddenLayers > 10000 || c.NumNextnPredict > 64 || c.NRoutedExperts > 1<<16:
+	case c.NumHiddenLayers > 1000 || c.NumNextnPredict > 64 || (c.NumHiddenLayers+c.NumNextnPredict)*c.NRoutedExperts > 1<<16:
 		return fmt.Errorf("%w: %d layers, %d MTP modules, %d experts: beyond any model", model.ErrConfig, c.NumHiddenLayers, c.NumNextnPredict, c.NRoutedExperts)
 	case c.NRoutedExperts*c.MoEIntermediateSize > limit || c.NumAttentionHeads*(c.QKNopeHeadDim+max(c.QKRopeHeadDim, c.VHeadDim)) > limit || c.NSharedExperts*c.MoEIntermediateSize > limit:
 		return fmt.Errorf("%w: %d experts of width %d, %d heads of width %d+%d+%d: beyond any model", model.ErrConfig, c.NRoutedExperts, c.MoEIntermediateSize,
