@@ -7,7 +7,7 @@ import (
 )
 
 // chunkRows bounds the rows of one pass, and with them the memory.
-const chunkRows = 256
+const chunkRows = 512
 
 // Forward appends each part's tokens to its sequence; see model.Net. All parts' rows
 // meet the weights together, in chunks of bounded size; attention is each sequence's

@@ -242,7 +242,7 @@ func TestForwardSideBySide(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 6))
 		var texts [][]int32
 		var want [][]float32
-		for _, n := range []int{1, 300, 17, 64} {
+		for _, n := range []int{1, 560, 17, 64} {
 			ids := make([]int32, n)
 			for i := range ids {
 				ids[i] = int32(rng.IntN(cfg.VocabSize))
@@ -250,7 +250,7 @@ func TestForwardSideBySide(t *testing.T) {
 			texts = append(texts, ids)
 			want = append(want, feed(t, m, n, ids)[0])
 		}
-		for _, piece := range []int{3, 100, 300} {
+		for _, piece := range []int{3, 100, 560} {
 			got := feed(t, m, piece, texts...)
 			for i := range texts {
 				if !slices.Equal(got[i], want[i]) {
