@@ -21,27 +21,75 @@ func (j *int8Job) panels(w *worker, p *int8Part, rows, cols span) {
 	count := (cols.len() + int8PanelCols - 1) / int8PanelCols
 	step := max(int8PanelBytes/(count*t.panelBytes(1))/t.bt.Elements(), 1) * t.bt.Elements()
 	step = min(step, t.k)
-	size, factors := t.panelBytes(step), step/t.group*t.factors
-	panel, f := unsafe.Pointer(scratch(w, count*size/4)), scratch(w, count*factors/4)
-	edge := scratch(w, int8PanelRows*int8PanelCols)
+	m := panelMemory{size: t.panelBytes(step), factors: step / t.group * t.factors}
+	m.p, m.f = unsafe.Pointer(scratch(w, count*m.size/4)), scratch(w, count*m.factors/4)
+	m.edge = scratch(w, int8PanelRows*int8PanelCols)
 	for k := 0; k < t.k; k += step {
 		ks := span{k, min(k+step, t.k)}
-		for i := range count {
-			mark := w.scratch.Mark()
-			j.pack(w, p, cols.from+i*int8PanelCols, ks, unsafe.Add(panel, i*size), floatAt(f, i*factors))
-			w.scratch.Release(mark)
-		}
+		j.packAll(w, p, &m, cols, ks)
 		tiles := (rows.len() + int8PanelRows - 1) / int8PanelRows
 		per := (rows.len() + tiles - 1) / tiles
 		for r := rows.from; r < rows.to; r += per {
-			for i := range count {
-				n := cols.from + i*int8PanelCols
-				j.meet(p, span{r, min(r+per, rows.to)}, span{n, min(n+int8PanelCols, cols.to)}, ks,
-					(*byte)(unsafe.Add(panel, i*size)), floatAt(f, i*factors), edge)
+			j.meet(p, &j.a.first, &m, span{r, min(r+per, rows.to)}, cols, ks, j.acc || k > 0)
+		}
+	}
+	j.again(w, p, &m, rows, cols)
+}
+
+// panelMemory is where the panels of a tile are.
+type panelMemory struct {
+	p             unsafe.Pointer
+	f             *float32 // factors
+	size, factors int      // bytes of a panel's
+	edge          *float32 // room for a few rows of a panel's part of C
+}
+
+// packAll unpacks columns ks of the weights of columns cols of C.
+func (j *int8Job) packAll(w *worker, p *int8Part, m *panelMemory, cols, ks span) {
+	for i, n := 0, cols.from; n < cols.to; i, n = i+1, n+int8PanelCols {
+		mark := w.scratch.Mark()
+		j.pack(w, p, n, ks, unsafe.Add(m.p, i*m.size), floatAt(m.f, i*m.factors))
+		w.scratch.Release(mark)
+	}
+}
+
+// again adds the rests of outlying groups to a tile of C, block by block: it is often
+// the same ones that many rows have.
+func (j *int8Job) again(w *worker, p *int8Part, m *panelMemory, rows, cols span) {
+	n := j.weights.bt.Elements()
+	for e := j.nextAgain(p, rows, 0); e >= 0; e = j.nextAgain(p, rows, e+1) {
+		ks := span{e * n, e*n + n}
+		j.packAll(w, p, m, cols, ks)
+		for r := rows.from; r < rows.to; {
+			to := r
+			for to < min(rows.to, r+int8PanelRows) && j.a.isAgain(p.row+to, e) {
+				to++
+			}
+			if to == r {
+				r++
+				continue
+			}
+			j.meet(p, &j.a.rest, m, span{r, to}, cols, ks, true)
+			r = to
+		}
+	}
+}
+
+// nextAgain is the first block, no earlier than e, of which any of the rows has a rest,
+// or -1.
+func (j *int8Job) nextAgain(p *int8Part, rows span, e int) int {
+	first := -1
+	for r := rows.from; r < rows.to; r++ {
+		for _, b := range j.a.blocksAgain(p.row + r) {
+			if b := int(b); b >= e {
+				if first < 0 || b < first {
+					first = b
+				}
+				break
 			}
 		}
 	}
-	j.again(w, p, rows, cols)
+	return first
 }
 
 // panelBytes is the size of k steps of a panel.
@@ -52,64 +100,28 @@ func (t *int8Weights) panelBytes(k int) int {
 	return 2 * k * int8PanelCols
 }
 
-// meet multiplies a few rows of A with the columns ks of a panel. edge has room for
-// their part of C.
-func (j *int8Job) meet(p *int8Part, rows, cols, ks span, panel *byte, f, edge *float32) {
-	acc := 0
-	if j.acc || ks.from > 0 {
-		acc = 1
-	}
-	c, ldc := (*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*cols.from)), p.ldc
-	if cols.len() < int8PanelCols {
-		copyColumns(edge, 4*int8PanelCols, c, ldc, rows.len(), cols.len())
-		defer copyColumns(c, ldc, edge, 4*int8PanelCols, rows.len(), cols.len())
-		c, ldc = edge, 4*int8PanelCols
-	}
-	j.multiply(&j.a.first, p.row+rows.from, rows.len(), ks, panel, f, c, ldc, acc)
-}
-
-// multiply calls the kernel for rows of A from row on.
-func (j *int8Job) multiply(from *int8Codes, row, rows int, ks span, panel *byte, f, c *float32, ldc, acc int) {
+// meet multiplies a few rows of A with columns ks of the panels of a tile.
+func (j *int8Job) meet(p *int8Part, from *int8Codes, m *panelMemory, rows, cols, ks span, add bool) {
 	t := &j.weights
-	a, pairs, x := j.a.row(from, t.group, row, ks.from)
-	lda := j.a.ld
+	a, pairs, x := j.a.row(from, t.group, p.row+rows.from, ks.from)
+	lda, acc := j.a.ld, 0
 	if !t.nib {
 		a, lda = (*byte)(unsafe.Pointer(pairs)), 2*lda
 	}
-	t.panel(rows, ks.len()/t.group, a, lda, x, j.a.ldx, panel, f, c, ldc, acc)
-}
-
-// again adds the rest of outlying groups to a tile of C.
-func (j *int8Job) again(w *worker, p *int8Part, rows, cols span) {
-	n := j.weights.bt.Elements()
-	for r := rows.from; r < rows.to; r++ {
-		for _, e := range j.a.blocksAgain(p.row + r) {
-			ks := span{int(e) * n, int(e)*n + n}
-			if j.weights.f != nil {
-				j.inRow(w, p, &j.a.rest, r, cols, ks)
-			} else {
-				j.unpackedInRow(w, p, r, cols, ks)
-			}
+	if add {
+		acc = 1
+	}
+	for i, n := 0, cols.from; n < cols.to; i, n = i+1, n+int8PanelCols {
+		panel, f := (*byte)(unsafe.Add(m.p, i*m.size)), floatAt(m.f, i*m.factors)
+		c := (*float32)(unsafe.Add(p.c, rows.from*p.ldc+4*n))
+		if have := cols.to - n; have < int8PanelCols {
+			copyColumns(m.edge, 4*int8PanelCols, c, p.ldc, rows.len(), have)
+			t.panel(rows.len(), ks.len()/t.group, a, lda, x, j.a.ldx, panel, f, m.edge, 4*int8PanelCols, acc)
+			copyColumns(c, p.ldc, m.edge, 4*int8PanelCols, rows.len(), have)
+			continue
 		}
+		t.panel(rows.len(), ks.len()/t.group, a, lda, x, j.a.ldx, panel, f, c, p.ldc, acc)
 	}
-}
-
-// unpackedInRow is inRow for the rest of row r in a format without a kernel for rows.
-func (j *int8Job) unpackedInRow(w *worker, p *int8Part, r int, cols, ks span) {
-	t := &j.weights
-	mark := w.scratch.Mark()
-	panel, f := unsafe.Pointer(scratch(w, t.panelBytes(ks.len())/4)), scratch(w, ks.len()/t.group*t.factors/4)
-	out := scratch(w, int8PanelCols)
-	for n := cols.from; n < cols.to; n += int8PanelCols {
-		inner := w.scratch.Mark()
-		j.pack(w, p, n, ks, panel, f)
-		w.scratch.Release(inner)
-		c := unsafe.Slice((*float32)(unsafe.Add(p.c, r*p.ldc+4*n)), min(int8PanelCols, cols.to-n))
-		copy(unsafe.Slice(out, len(c)), c)
-		j.multiply(&j.a.rest, p.row+r, 1, ks, (*byte)(panel), f, out, 0, 1)
-		copy(c, unsafe.Slice(out, len(c)))
-	}
-	w.scratch.Release(mark)
 }
 
 // copyColumns copies n columns of rows.

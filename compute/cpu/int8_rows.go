@@ -49,6 +49,16 @@ func (a *int8Rows) blocksAgain(r int) []int32 {
 	return unsafe.Slice((*int32)(unsafe.Add(unsafe.Pointer(list), 4)), *list)
 }
 
+// isAgain reports whether row r has a rest in block e.
+func (a *int8Rows) isAgain(r, e int) bool {
+	for _, b := range a.blocksAgain(r) {
+		if int(b) == e {
+			return true
+		}
+	}
+	return false
+}
+
 // reserve finds memory for m rows. Rows are kept from falling into the same sets of
 // the cache.
 func (j *int8Job) reserve(s *opShared, m int) {
