@@ -305,6 +305,9 @@ type Backend interface {
 	EmbedBackward(dtable, dout, ids Tensor)
 
 	MatMul(a MatMulArgs)
+	// MatMuls is several products, of which none reads what another writes: queries,
+	// keys and values of the same rows. It is MatMul of each, with less ado.
+	MatMuls(a []MatMulArgs)
 	GroupedMatMul(a GroupedMatMulArgs)
 	HeadMatMul(a HeadMatMulArgs)
 

@@ -109,6 +109,13 @@ func pick(t, index Tensor, from, to int) Tensor {
 	return out
 }
 
+// MatMuls is several products one after the other.
+func (r *Reference) MatMuls(as []MatMulArgs) {
+	for _, a := range as {
+		r.MatMul(a)
+	}
+}
+
 // HeadMatMul is one product per head; see HeadMatMulArgs.
 func (r *Reference) HeadMatMul(a HeadMatMulArgs) {
 	a.Check()

@@ -47,25 +47,26 @@ func (d GQADims) rope(x, pos, table compute.Tensor, heads int, inverse bool) com
 
 // project computes queries, keys and values from x: projection, norm, rope.
 func (m *GQA) project(be compute.Backend, ar *compute.Arena, d GQADims, x, pos, table compute.Tensor, rec *GQARecord) compute.Tensor {
-	rec.X = x
-	q := m.heads(be, ar, d, x, m.Q, m.QBias, m.QNorm, d.Heads, &rec.QNorm)
-	rec.K = m.heads(be, ar, d, x, m.K, m.KBias, m.KNorm, d.KVHeads, &rec.KNorm)
-	rec.V = ar.F32(x.NumRows(), d.KVHeads*d.Dim)
-	LinearBias(be, rec.V, x, m.V, m.VBias, false)
+	t := x.NumRows()
+	q, k := ar.F32(t, d.Heads*d.Dim), ar.F32(t, d.KVHeads*d.Dim)
+	rec.X, rec.V = x, ar.F32(t, d.KVHeads*d.Dim)
+	be.MatMuls([]compute.MatMulArgs{linear(q, x, m.Q), linear(k, x, m.K), linear(rec.V, x, m.V)})
+	AddBias(be, rec.V, m.VBias)
+	q = heads(be, ar, d, q, m.QBias, m.QNorm, &rec.QNorm)
+	rec.K = heads(be, ar, d, k, m.KBias, m.KNorm, &rec.KNorm)
 	be.Rope(d.rope(q, pos, table, d.Heads, false))
 	be.Rope(d.rope(rec.K, pos, table, d.KVHeads, false))
 	return q
 }
 
-// heads is x w^T + bias [T, n*Dim], each head normed where norm is present.
-func (m *GQA) heads(be compute.Backend, ar *compute.Arena, d GQADims, x, w, bias, norm compute.Tensor, n int, rec *NormRecord) compute.Tensor {
-	y := ar.F32(x.NumRows(), n*d.Dim)
-	LinearBias(be, y, x, w, bias, false)
+// heads is y + bias [T, n*Dim], each head normed where norm is present.
+func heads(be compute.Backend, ar *compute.Arena, d GQADims, y, bias, norm compute.Tensor, rec *NormRecord) compute.Tensor {
+	AddBias(be, y, bias)
 	if norm.IsZero() {
 		return y
 	}
-	normed := ar.F32(x.NumRows(), n*d.Dim)
-	each := x.NumRows() * n
+	normed := ar.F32(y.NumRows(), y.NumCols())
+	each := y.Len() / d.Dim
 	Norm(be, ar, normed.Reshape(each, d.Dim), y.Reshape(each, d.Dim), norm, d.Eps, rec)
 	return normed
 }

@@ -8,12 +8,22 @@ func Linear(be compute.Backend, y, x, w compute.Tensor, accumulate bool) {
 	be.MatMul(compute.MatMulArgs{Form: compute.NT, C: y, A: x, B: w, Accumulate: accumulate})
 }
 
-// LinearBias is Linear plus bias [1, out], which may be absent.
-func LinearBias(be compute.Backend, y, x, w, bias compute.Tensor, accumulate bool) {
-	Linear(be, y, x, w, accumulate)
+// linear is Linear as one of several products.
+func linear(y, x, w compute.Tensor) compute.MatMulArgs {
+	return compute.MatMulArgs{Form: compute.NT, C: y, A: x, B: w}
+}
+
+// AddBias adds bias [1, out], which may be absent, to every row of y.
+func AddBias(be compute.Backend, y, bias compute.Tensor) {
 	if !bias.IsZero() {
 		be.AddRow(y, bias)
 	}
+}
+
+// LinearBias is Linear plus bias [1, out], which may be absent.
+func LinearBias(be compute.Backend, y, x, w, bias compute.Tensor, accumulate bool) {
+	Linear(be, y, x, w, accumulate)
+	AddBias(be, y, bias)
 }
 
 // LinearBackwardInput is dx = dy W; dy [T, out], dx [T, in].

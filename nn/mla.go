@@ -47,15 +47,17 @@ type MLARecord struct {
 	DY, DQ, DQA, DQAN, DKV, DCKV, DKVA compute.Tensor
 }
 
-// query computes roped queries q [T, H*(Nope+Rope)] from x.
+// query computes roped queries q [T, H*(Nope+Rope)] from x, and the latent and the key
+// before norm and rope into rec.
 func (m *MLA) query(be compute.Backend, ar *compute.Arena, d MLADims, x, pos, table compute.Tensor, rec *MLARecord) compute.Tensor {
 	rec.X = x
 	q := ar.F32(x.NumRows(), d.Heads*d.QK())
+	rec.KVA = ar.F32(x.NumRows(), d.Latent())
 	if d.QLora == 0 {
-		Linear(be, q, x, m.Q, false)
+		be.MatMuls([]compute.MatMulArgs{linear(q, x, m.Q), linear(rec.KVA, x, m.KVA)})
 	} else {
 		rec.QA, rec.QAN = ar.F32(x.NumRows(), d.QLora), ar.F32(x.NumRows(), d.QLora)
-		Linear(be, rec.QA, x, m.QA, false)
+		be.MatMuls([]compute.MatMulArgs{linear(rec.QA, x, m.QA), linear(rec.KVA, x, m.KVA)})
 		Norm(be, ar, rec.QAN, rec.QA, m.QANorm, d.Eps, &rec.QNorm)
 		Linear(be, q, rec.QAN, m.QB, false)
 	}
@@ -79,8 +81,7 @@ func (d MLADims) ropeK(kv, pos, table compute.Tensor, inverse bool) compute.Rope
 func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, seqs int, y, x, pos, table compute.Tensor, rec *MLARecord) {
 	t := x.NumRows()
 	q := m.query(be, ar, d, x, pos, table, rec)
-	rec.KVA, rec.CKV = ar.F32(t, d.Latent()), ar.F32(t, d.KVLora)
-	Linear(be, rec.KVA, x, m.KVA, false)
+	rec.CKV = ar.F32(t, d.KVLora)
 	be.Rope(d.ropeK(rec.KVA, pos, table, false))
 	Norm(be, ar, rec.CKV, rec.KVA.Cols(0, d.KVLora), m.KVNorm, d.Eps, &rec.KVNorm)
 	kv := ar.F32(t, d.Heads*(d.Nope+d.V))
@@ -190,8 +191,7 @@ func (m *MLA) Extend(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos
 // is an indexer, chooses the keys.
 func (m *MLA) remember(be compute.Backend, ar *compute.Arena, d MLADims, x, pos, table compute.Tensor, seqs []LatentSeq, rec *MLARecord) {
 	t, row := x.NumRows(), d.Latent()
-	rec.KVA, rec.CKV = ar.F32(t, row), ar.F32(t, d.KVLora)
-	Linear(be, rec.KVA, x, m.KVA, false)
+	rec.CKV = ar.F32(t, d.KVLora)
 	be.Rope(d.ropeK(rec.KVA, pos, table, false))
 	Norm(be, ar, rec.CKV, rec.KVA.Cols(0, d.KVLora), m.KVNorm, d.Eps, nil)
 	var index []IndexSeq

@@ -22,8 +22,9 @@ type MLPRecord struct {
 func (m *MLP) Forward(be compute.Backend, ar *compute.Arena, y, x compute.Tensor, rec *MLPRecord) {
 	t, f := x.NumRows(), m.Gate.NumRows()
 	rec.X, rec.Gate, rec.Up, rec.Hidden = x, ar.F32(t, f), ar.F32(t, f), ar.F32(t, f)
-	LinearBias(be, rec.Gate, x, m.Gate, m.GateBias, false)
-	LinearBias(be, rec.Up, x, m.Up, m.UpBias, false)
+	be.MatMuls([]compute.MatMulArgs{linear(rec.Gate, x, m.Gate), linear(rec.Up, x, m.Up)})
+	AddBias(be, rec.Gate, m.GateBias)
+	AddBias(be, rec.Up, m.UpBias)
 	be.SwiGLU(rec.Hidden, rec.Gate, rec.Up, compute.Tensor{})
 	LinearBias(be, y, rec.Hidden, m.Down, m.DownBias, true)
 }
