@@ -60,6 +60,8 @@ func Open(path string) (*Source, error) {
 	case ext == ".gguf" || isGGUF(path):
 		s.Kind = KindGGUF
 		err = openGGUF(s, path)
+	case ext == ".bin" || ext == ".pt" || ext == ".pth" || ext == ".ckpt":
+		err = &FormatError{Path: path, Problem: "is no file of weights that is read here", Try: pickleHint}
 	default:
 		err = &FormatError{Path: path, Problem: "is neither a folder nor a .gguf or .safetensors file",
 			Try: "name the folder that holds config.json and model.safetensors, or a .gguf file"}
@@ -111,9 +113,15 @@ func (s *Source) openFolder(dir, only string) (err error) {
 	return s.openWeights(dir)
 }
 
+// pickleHint stands where weights are pickled alone.
+const pickleHint = "pickled weights (.bin, .pt) are never read, since reading them can run code: fetch the model's safetensors, or have its authors convert it"
+
 func hintNoModel(path string) string {
 	if _, err := os.Stat(filepath.Join(path, stateDir)); err == nil {
 		return "it holds a training run that has not saved a model yet: go on training it first"
+	}
+	if pickles, _ := filepath.Glob(filepath.Join(path, "*.bin")); len(pickles) > 0 {
+		return pickleHint
 	}
 	return "name a folder in Hugging Face's layout, or the folder of a finished training run"
 }

@@ -142,9 +142,9 @@ func TestSlowReader(t *testing.T) {
 	wg.Wait()
 }
 
-// TestCancelWithinAStep: a caller who leaves while its long prompt is being read gives
+// TestPitfall9CancelWithinAStep: a caller who leaves while its long prompt is being read gives
 // its memory back after the pass under way, whatever is left of the prompt.
-func TestCancelWithinAStep(t *testing.T) {
+func TestPitfall9CancelWithinAStep(t *testing.T) {
 	m := &fakeModel{context: 1 << 20}
 	third, end := make(chan struct{}), make(chan struct{})
 	pass := 0

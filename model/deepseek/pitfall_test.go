@@ -235,3 +235,41 @@ func TestPitfall8RaggedFP8(t *testing.T) {
 		}
 	})
 }
+
+// TestPitfall5HiddenStatesBeyondHalf: deep layers of the real models leave the range of
+// 16-bit floats; here the residual stream is float32, whatever the weights are.
+func TestPitfall5HiddenStatesBeyondHalf(t *testing.T) {
+	m, _, b := toyModel(t, toy())
+	const grown = 1e6 // times 0.2: beyond 65504
+	for _, p := range m.Params() {
+		if p.Name == "model.embed_tokens.weight" {
+			m.Backend().Scale(p.T, grown)
+		}
+	}
+	tap := &largest{be: m.Backend()}
+	m.SetTap(tap)
+	defer m.SetTap(nil)
+	for _, l := range feed(t, m, 12, b.Tokens[:12])[0] {
+		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
+			t.Fatalf("a logit is %v", l)
+		}
+	}
+	if tap.most < 65504 {
+		t.Errorf("the largest hidden value is %v: nothing was tried", tap.most)
+	}
+}
+
+// largest is a tap that keeps the largest hidden value.
+type largest struct {
+	model.NoTap
+	be   compute.Backend
+	most float32
+}
+
+func (l *largest) Hidden(_ int, x compute.Tensor) {
+	v := make([]float32, x.Len())
+	l.be.DownloadF32(v, x)
+	for _, f := range v {
+		l.most = max(l.most, float32(math.Abs(float64(f))))
+	}
+}
