@@ -136,7 +136,7 @@ done10:
 	RET
 
 // func widenQ80AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ80AVX2(SB), NOSPLIT, $0-48
 	MOVQ src+16(FP), AX
 	MOVQ dst+32(FP), CX
@@ -148,6 +148,7 @@ row11:
 	MOVQ blocks+8(FP), DI
 
 block12:
+	PREFETCHT0   272(BX)
 	VPBROADCASTW (BX), X0
 	VCVTPH2PS    X0, Y0
 	VPMOVSXBD    2(BX), Y1
@@ -180,7 +181,7 @@ block12:
 	RET
 
 // func widenQ40AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ40AVX2(SB), NOSPLIT, $0-48
 	MOVL         $0x0000000f, AX
 	VMOVD        AX, X0
@@ -198,6 +199,7 @@ row13:
 	MOVQ blocks+8(FP), DI
 
 block14:
+	PREFETCHT0   144(BX)
 	VPBROADCASTW (BX), X2
 	VCVTPH2PS    X2, Y2
 	VPMOVZXBD    2(BX), Y3
@@ -238,7 +240,7 @@ block14:
 	RET
 
 // func widenQ41AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ41AVX2(SB), NOSPLIT, $0-48
 	MOVL         $0x0000000f, AX
 	VMOVD        AX, X0
@@ -253,6 +255,7 @@ row15:
 	MOVQ blocks+8(FP), DI
 
 block16:
+	PREFETCHT0   160(BX)
 	VPBROADCASTW (BX), X1
 	VCVTPH2PS    X1, Y1
 	VPBROADCASTW 2(BX), X2
@@ -295,7 +298,7 @@ block16:
 	RET
 
 // func widenQ4KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ4KAVX2(SB), NOSPLIT, $64-48
 	MOVL         $0x0000000f, AX
 	VMOVD        AX, X0
@@ -310,6 +313,9 @@ row17:
 	MOVQ blocks+8(FP), DI
 
 block18:
+	PREFETCHT0   144(BX)
+	PREFETCHT0   208(BX)
+	PREFETCHT0   272(BX)
 	MOVL         4(BX), R8
 	MOVL         8(BX), R9
 	MOVL         12(BX), R10
@@ -569,7 +575,7 @@ block18:
 	RET
 
 // func widenQ5KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ5KAVX2(SB), NOSPLIT, $64-48
 	MOVL         $0x00000010, AX
 	VMOVD        AX, X0
@@ -587,6 +593,9 @@ row19:
 	MOVQ blocks+8(FP), DI
 
 block20:
+	PREFETCHT0   176(BX)
+	PREFETCHT0   240(BX)
+	PREFETCHT0   304(BX)
 	MOVL         4(BX), R8
 	MOVL         8(BX), R9
 	MOVL         12(BX), R10
@@ -970,7 +979,7 @@ block20:
 	RET
 
 // func widenQ6KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ6KAVX2(SB), NOSPLIT, $64-48
 	MOVL         $0x0000000f, AX
 	VMOVD        AX, X0
@@ -991,6 +1000,10 @@ row21:
 	MOVQ blocks+8(FP), DI
 
 block22:
+	PREFETCHT0   210(BX)
+	PREFETCHT0   274(BX)
+	PREFETCHT0   338(BX)
+	PREFETCHT0   402(BX)
 	VPBROADCASTW 208(BX), X3
 	VCVTPH2PS    X3, Y3
 	VPMOVSXBD    192(BX), Y4
@@ -1335,7 +1348,7 @@ block22:
 	RET
 
 // func widenQ50AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ50AVX2(SB), NOSPLIT, $0-48
 	MOVL         $0x0000000f, AX
 	VMOVD        AX, X0
@@ -1357,6 +1370,7 @@ row24:
 	MOVQ blocks+8(FP), DI
 
 block25:
+	PREFETCHT0   176(BX)
 	VPBROADCASTW (BX), X4
 	VCVTPH2PS    X4, Y4
 	VPBROADCASTD 2(BX), Y5
@@ -1427,7 +1441,7 @@ DATA widenLane23<>+28(SB)/4, $0x00000007
 GLOBL widenLane23<>(SB), RODATA|NOPTR, $32
 
 // func widenQ51AVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ51AVX2(SB), NOSPLIT, $0-48
 	MOVL         $0x0000000f, AX
 	VMOVD        AX, X0
@@ -1446,6 +1460,7 @@ row27:
 	MOVQ blocks+8(FP), DI
 
 block28:
+	PREFETCHT0   192(BX)
 	VPBROADCASTW (BX), X3
 	VCVTPH2PS    X3, Y3
 	VPBROADCASTW 2(BX), X4
@@ -1518,7 +1533,7 @@ DATA widenLane26<>+28(SB)/4, $0x00000007
 GLOBL widenLane26<>(SB), RODATA|NOPTR, $32
 
 // func widenQ2KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ2KAVX2(SB), NOSPLIT, $128-48
 	MOVL         $0x0000000f, AX
 	VMOVD        AX, X0
@@ -1536,6 +1551,8 @@ row29:
 	MOVQ blocks+8(FP), DI
 
 block30:
+	PREFETCHT0   84(BX)
+	PREFETCHT0   148(BX)
 	VPBROADCASTW 80(BX), X2
 	VCVTPH2PS    X2, Y2
 	VPBROADCASTW 82(BX), X3
@@ -1830,7 +1847,7 @@ block30:
 	RET
 
 // func widenQ3KAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenQ3KAVX2(SB), NOSPLIT, $64-48
 	MOVL         $0x0000000f, AX
 	VMOVD        AX, X0
@@ -1854,6 +1871,8 @@ row32:
 	MOVQ blocks+8(FP), DI
 
 block33:
+	PREFETCHT0   110(BX)
+	PREFETCHT0   174(BX)
 	VPBROADCASTW 108(BX), X4
 	VCVTPH2PS    X4, Y4
 	VPMOVZXBD    96(BX), Y5
@@ -2249,7 +2268,7 @@ DATA widenQ3K31<>+28(SB)/4, $0x0000001a
 GLOBL widenQ3K31<>(SB), RODATA|NOPTR, $32
 
 // func widenIQ4NLAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenIQ4NLAVX2(SB), NOSPLIT, $0-48
 	VMOVDQU      widenLevels34<>+0(SB), X0
 	MOVL         $0x0f0f0f0f, AX
@@ -2265,6 +2284,7 @@ row35:
 	MOVQ blocks+8(FP), DI
 
 block36:
+	PREFETCHT0   144(BX)
 	VPBROADCASTW (BX), X2
 	VCVTPH2PS    X2, Y2
 	VMOVDQU      2(BX), X3
@@ -2311,7 +2331,7 @@ DATA widenLevels34<>+12(SB)/4, $0x71594535
 GLOBL widenLevels34<>(SB), RODATA|NOPTR, $16
 
 // func widenIQ4XSAVX2(rows int, blocks int, src *byte, ld int, dst *float32, ldd int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·widenIQ4XSAVX2(SB), NOSPLIT, $32-48
 	VMOVDQU      widenLevels37<>+0(SB), X0
 	MOVL         $0x0f0f0f0f, AX
@@ -2336,6 +2356,9 @@ row40:
 	MOVQ blocks+8(FP), DI
 
 block41:
+	PREFETCHT0   136(BX)
+	PREFETCHT0   200(BX)
+	PREFETCHT0   264(BX)
 	VPBROADCASTD 4(BX), Y5
 	VPSRLVD      widenXSLow38<>+0(SB), Y5, Y5
 	VPAND        Y2, Y5, Y5

@@ -39,6 +39,10 @@ func emitWiden(g *gen) {
 		g.eachRow("blocks", func(blocks, src, dst reg.GPVirtual) {
 			loop := g.label("block")
 			g.Label(loop)
+			// One row in work goes on there, 16 rows later.
+			for off := 0; off < f.bytes; off += 64 {
+				g.PREFETCHT0(at(src, 256/f.elements*f.bytes+off))
+			}
 			block(src, dst)
 			g.ADDQ(imm(f.bytes), src)
 			g.ADDQ(imm(4*f.elements), dst)
