@@ -145,8 +145,8 @@ func TestBindRunsEveryFormatAsItIs(t *testing.T) {
 	}
 }
 
-// TestBindFP8 binds FP8 weights with factors in each form that checkpoints have.
-func TestBindFP8(t *testing.T) {
+// TestPitfall4FP8Factors binds FP8 weights with factors in each form that checkpoints have.
+func TestPitfall4FP8Factors(t *testing.T) {
 	const n, k = 200, 300
 	w := made("w", F8E4M3, n, k)
 	for _, c := range []struct {
