@@ -1,8 +1,6 @@
 package cpu
 
-import (
-	"sonde/compute"
-)
+import "sonde/compute"
 
 // gemvFactors are the factors of an E4M3 matrix as gemvTE4M3 reads them: for each piece
 // of 64 columns those of a chain's rows, side by side, times 2^120.
