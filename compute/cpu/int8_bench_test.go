@@ -22,28 +22,21 @@ func (b *Backend) int8Peak() float64 {
 	})
 }
 
-// now is the clock of the benchmarks.
-var (
-	began        = time.Now()
-	now          = func() time.Duration { return time.Since(began) }
-	benchThreads = 0
-)
-
 // best is the shortest time of op.
 func best(b *testing.B, op func()) float64 {
 	op()
 	least := time.Duration(1 << 62)
 	b.ResetTimer()
 	for b.Loop() {
-		start := now()
+		start := time.Now()
 		op()
-		least = min(least, now()-start)
+		least = min(least, time.Since(start))
 	}
 	return least.Seconds()
 }
 
 func int8Backend(b *testing.B) *Backend {
-	be := newBackend(b, "", benchThreads)
+	be := newBackend(b, "", 0)
 	if be.k.quantise == nil {
 		b.Skip("these kernels have no products of int8")
 	}

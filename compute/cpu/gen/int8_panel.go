@@ -31,7 +31,7 @@ var panelKinds = []panelKind{
 	{"int8PanelWide16Min", false, 16, false, true},
 }
 
-// auxNames says what the second number of aux is, for the declarations.
+// doc says what the kernel does, for the declarations.
 func (k panelKind) doc() string {
 	codes := "int16 codes [k/4][2][16][2], elements 0 2, then 1 3 of every four"
 	if k.bytes {
