@@ -15,12 +15,12 @@ func tinyVocabulary(g *GGUF) {
 	var tokens []string
 	kinds := []int32{3, 3}
 	tokens = append(tokens, "<s>", "</s>")
-	for b := range 256 {
-		r := rune(b)
+	others := rune(0x100) // how bytes that cannot be printed are spelled
+	for b := range rune(256) {
 		if b < '!' || b > '~' && b < 0xa1 || b == 0xad {
-			r += 0x100 // not how they are spelled, but as many
+			b, others = others, others+1
 		}
-		tokens, kinds = append(tokens, string(r)), append(kinds, 1)
+		tokens, kinds = append(tokens, string(b)), append(kinds, 1)
 	}
 	tokens, kinds = append(tokens, "ab"), append(kinds, 1)
 	g.set("tokenizer.ggml.model", "gpt2")
@@ -31,18 +31,24 @@ func tinyVocabulary(g *GGUF) {
 	g.set("tokenizer.ggml.eos_token_id", uint32(1))
 }
 
+// sentencePiece is a vocabulary of the other kind.
+func sentencePiece(g *GGUF) {
+	g.set("tokenizer.ggml.model", "llama")
+	g.set("tokenizer.ggml.tokens", []string{"<unk>", "<s>", "</s>", "<0x0A>", "▁", "a", "▁a", "aa"})
+	g.set("tokenizer.ggml.token_type", []int32{2, 3, 3, 6, 1, 1, 1, 1})
+	g.set("tokenizer.ggml.scores", []float32{0, 0, 0, 0, -1, -2, -3, -4})
+}
+
 // ggufSeeds are whole files, each sound or with one fault, so that the fuzzer starts
 // beyond the first checks.
 func ggufSeeds(t testing.TB) (seeds [][]byte) {
 	for _, g := range smallGGUF {
-		for _, with := range []bool{false, true} {
+		for _, vocabulary := range []func(*GGUF){func(*GGUF) {}, tinyVocabulary, sentencePiece} {
 			c := &GGUF{Values: map[string]any{}}
 			for _, k := range g.Keys {
 				c.set(k, g.Values[k])
 			}
-			if with {
-				tinyVocabulary(c)
-			}
+			vocabulary(c)
 			seeds = append(seeds, ggufBytes(t, c, oneTensor()))
 		}
 	}
@@ -96,6 +102,18 @@ func checkGGUF(t *testing.T, raw []byte) {
 		at := s.weights.where[x.Name]
 		if err := at.file.Read(at.info, 0, make([]byte, x.Bytes)); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestGGUFSeedsAreSound: the vocabularies of the fuzzers' seeds make tokenizers.
+func TestGGUFSeedsAreSound(t *testing.T) {
+	for _, vocabulary := range []func(*GGUF){tinyVocabulary, sentencePiece} {
+		g := &GGUF{Values: map[string]any{}}
+		vocabulary(g)
+		tok, _, err := text.FromGGUF("x", g.Values)
+		if err != nil || len(tok.Encode("ab a")) == 0 {
+			t.Error(err)
 		}
 	}
 }
