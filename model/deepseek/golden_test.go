@@ -189,11 +189,17 @@ func (g *goldenCase) Index(name string, picks compute.Tensor) {
 		g.t.Fatal(err)
 	}
 	first := len(g.picks.rows[name])
-	follow, ok := g.picks.follow(name, g.m.indexWeights(layer), ours, k)
+	want, known := g.want["index."+name]
+	known = known && g.picks.known
+	var given func(row int) []int32
+	if known {
+		given = func(row int) []int32 { return g.visible(want.I32(), row, k) }
+	}
+	follow, ok := g.picks.follow(name, g.m.indexWeights(layer), ours, k, given)
 	if !ok {
 		g.t.Errorf("%s: the picks are not the best by score", name)
 	}
-	if want, has := g.want["index."+name]; has && g.picks.known {
+	if known {
 		g.compareIndex(name, first, follow, want.I32(), k)
 	}
 	g.m.be.UploadI32(picks, follow)
@@ -327,6 +333,7 @@ func (g *goldenCase) absorbed() {
 	}
 	if g.m.cfg.IndexTopK > 0 { // once more, following the original's choice among equals
 		g.watchIndex(g.b.SeqLen)
+		g.picks.known = true
 		whole = feed(g.t, g.m, g.b.SeqLen, texts...)
 		g.unwatch()
 	}

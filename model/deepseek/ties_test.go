@@ -40,7 +40,11 @@ func (p *picker) linear(name string, v []float32) {
 
 // follow returns, for the new rows of a layer, the original's picks, given ours; ours
 // stay where they are no top k, which ok reports.
-func (p *picker) follow(name string, ix indexWeights, ours []int32, k int) (theirs []int32, ok bool) {
+//
+// given, where the original's picks are known, are those of a row: they count where they
+// score the same as what the sort is expected to leave, which a hair's difference in
+// float32 may change too.
+func (p *picker) follow(name string, ix indexWeights, ours []int32, k int, given func(row int) []int32) (theirs []int32, ok bool) {
 	n := len(ours) / k
 	first := len(p.rows[name])
 	for i := range n {
@@ -62,6 +66,9 @@ func (p *picker) follow(name string, ix indexWeights, ours []int32, k int) (thei
 		mine := picked(ours[i*k : (i+1)*k])
 		want := nthElement(scores, min(k, p.span))
 		want = slices.DeleteFunc(want, func(t int32) bool { return int(t) >= len(seen) })
+		if given != nil && equalScores(scores, given(at), want) {
+			want = given(at)
+		}
 		switch {
 		case !equalScores(scores, mine, want):
 			ok, want = false, slices.Clone(mine)
