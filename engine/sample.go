@@ -17,6 +17,11 @@ type candidate struct {
 	weight float64
 }
 
+// before says whether a is more probable than b, or as probable with a smaller id.
+func before(a, b candidate) bool {
+	return a.weight > b.weight || a.weight == b.weight && a.id < b.id
+}
+
 // byWeight orders the most probable first, equal ones by id.
 func byWeight(a, b candidate) int {
 	return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.id, b.id))
@@ -118,14 +123,43 @@ func cutNucleus(cands []candidate, p float64) []candidate {
 	// lies above, and only that needs sorting.
 	small := (1 - p) * total / float64(2*len(cands))
 	cands = slices.DeleteFunc(cands, func(c candidate) bool { return c.weight < small })
-	slices.SortFunc(cands, byWeight)
-	sum := 0.0
-	for i, c := range cands {
-		if sum += c.weight; sum >= p*total {
-			return cands[:i+1]
+	return lead(cands, p*total)
+}
+
+// lead moves the fewest most probable candidates that together weigh at least need to
+// the front and returns them. It sorts nothing but a few at their end (Hoare's
+// quickselect, by weight).
+func lead(c []candidate, need float64) []candidate {
+	lo, hi, sum := 0, len(c), 0.0 // c[:lo] is in and weighs sum, c[hi:] is out
+	for hi-lo > 16 {
+		last := hi - 1
+		mid := lo + (hi-lo)/2
+		c[mid], c[last] = c[last], c[mid]
+		at, part := lo, 0.0
+		for i := lo; i < last; i++ {
+			if before(c[i], c[last]) {
+				part += c[i].weight
+				c[i], c[at] = c[at], c[i]
+				at++
+			}
+		}
+		c[at], c[last] = c[last], c[at]
+		if sum+part >= need {
+			hi = at
+			continue
+		}
+		if sum += part + c[at].weight; sum >= need {
+			return c[:at+1]
+		}
+		lo = at + 1
+	}
+	slices.SortFunc(c[lo:hi], byWeight)
+	for i := lo; i < hi; i++ {
+		if sum += c[i].weight; sum >= need {
+			return c[:i+1]
 		}
 	}
-	return cands
+	return c[:hi]
 }
 
 // selectTop moves the k most probable candidates to the front, in any order
@@ -136,10 +170,10 @@ func selectTop(c []candidate, k int) {
 		pivot := c[lo+(hi-lo)/2]
 		i, j := lo, hi
 		for i <= j {
-			for byWeight(c[i], pivot) < 0 {
+			for before(c[i], pivot) {
 				i++
 			}
-			for byWeight(c[j], pivot) > 0 {
+			for before(pivot, c[j]) {
 				j--
 			}
 			if i <= j {

@@ -60,7 +60,7 @@ func runGoldens(t *testing.T, cases []golden.Case) {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
 		if len(kind.Architectures) == 0 || modelTypes[kind.Architectures[0]] == "" {
-			t.Logf("%-20s skipped: the architecture %v is not built here", c.Name, kind.Architectures)
+			t.Logf("%-20s passed over: %v is another room's", c.Name, kind.Architectures)
 			continue
 		}
 		for name, be := range testBackends(t) {
