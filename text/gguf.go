@@ -82,8 +82,10 @@ type ggufVocab struct {
 	tokens []string
 	kinds  []int32 // nil where the file has none
 	ids    map[string]int32
-	lines  []string       // of the merges
-	merged map[int32]bool // tokens of merges that are no normal ones
+
+	special map[string]int32 // those of ids that are control tokens and the like
+	lines   []string         // of the merges
+	merged  map[int32]bool   // special tokens that take part in merges
 }
 
 // translate makes an error about a tokenizer.json one about the GGUF file.
@@ -165,12 +167,16 @@ func (g *ggufVocab) read() error {
 		}
 		g.kinds = kinds
 	}
-	g.ids = make(map[string]int32, len(g.tokens))
+	g.ids, g.special = make(map[string]int32, len(g.tokens)), map[string]int32{}
 	for id, token := range g.tokens {
 		if other, twice := g.ids[token]; twice {
 			return g.damaged(ggufTokens, "%q is given twice, as %d and %d", clip(token), other, id)
 		}
 		g.ids[token] = int32(id)
+		switch g.kind(int32(id)) {
+		case ggufControl, ggufUser, ggufUnknown, ggufUnused:
+			g.special[token] = int32(id)
+		}
 	}
 	return nil
 }
@@ -195,15 +201,9 @@ func (g *ggufVocab) bpe(pre *preTokenizer, normalize, ignoreMerges bool) (*Token
 	if err != nil {
 		return nil, err
 	}
-	for i, token := range g.tokens {
-		id := int32(i)
-		kind := g.kind(id)
-		switch kind {
-		case ggufControl, ggufUser, ggufUnknown:
+	for token, id := range g.special {
+		if kind := g.kind(id); kind != ggufUnused {
 			f.AddedTokens = append(f.AddedTokens, AddedToken{ID: id, Content: token, Special: kind != ggufUser})
-		case ggufUnused:
-		default:
-			continue
 		}
 		if !g.merged[id] {
 			delete(g.ids, token)
@@ -249,7 +249,7 @@ func (g *ggufVocab) merges() (pair func(i int) (string, string), err error) {
 
 // keep notes a token of a merge that its kind would keep out of the model.
 func (g *ggufVocab) keep(token string) {
-	if id, ok := g.ids[token]; ok && g.kind(id) != ggufNormal {
+	if id, ok := g.special[token]; ok {
 		g.merged[id] = true
 	}
 }
