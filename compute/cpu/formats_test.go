@@ -4,8 +4,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"sonde/compute"
+	"sonde/num"
 )
 
 // fp8Weights are random codes of numbers with factors per 128x128.
@@ -132,5 +134,41 @@ func TestFormatsDoNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(10, func() { be.GroupedMatMul(g) }); n > 0.5 {
 			t.Errorf("GroupedMatMul of %v makes %v allocations", dt, n)
 		}
+	}
+}
+
+// TestRowKernelsOfTwoWidths: the row kernels for F16 and FP8 may have narrower chains than
+// those for float32, as they have beside AVX-512. Here wide chains are made of narrow ones.
+func TestRowKernelsOfTwoWidths(t *testing.T) {
+	be := newBackend(t, "", 2)
+	narrow := *be.k
+	if narrow.fileLanes == 0 || narrow.lanes != narrow.fileLanes {
+		t.Skipf("%s has no such kernels of one width", narrow.name)
+	}
+	wide, lanes := narrow, narrow.lanes
+	wide.lanes = 2 * lanes
+	wide.gemvTF32 = func(lines, ld int, chains, next *byte) {
+		whole := unsafe.Slice((*chain)(unsafe.Pointer(chains)), chainCount)
+		for h := range 2 {
+			var half [chainCount]chain
+			for c, w := range whole {
+				half[c] = chain{unsafe.Add(w.w, h*lanes*ld), w.x, floatAt(w.y, 4*h*lanes)}
+			}
+			narrow.gemvTF32(lines, ld, (*byte)(unsafe.Pointer(&half)), nil)
+		}
+	}
+	ar := be.NewArena("test")
+	defer ar.Free()
+	const n, k = 203, 1024 + 256
+	bad := fp8Weights(be, ar, n, k, func(i int) float32 { return 0x1p100 / float32(i+1) }) // not for the row kernel
+	for _, w := range []compute.Tensor{fileWeights(be, ar, compute.F16, n, k), fileWeights(be, ar, compute.BlockDType(num.Q8_0), n, k),
+		fp8Weights(be, ar, n, k, func(i int) float32 { return float32(i) - 3.3 }), bad} {
+		got, want := ar.F32(1, n), ar.F32(1, n)
+		a := compute.MatMulArgs{Form: compute.NT, A: random(be, ar.F32(1, k), 1), B: w, C: want}
+		be.k = &narrow
+		be.MatMul(a)
+		be.k, a.C = &wide, got
+		be.MatMul(a)
+		sameBits(t, w.String(), got, want)
 	}
 }
