@@ -19,6 +19,9 @@ text/classes_gen.go is a table of character classes computed from the Unicode Ch
 Database (Copyright (c) 1991-2026 Unicode, Inc.; Unicode License V3,
 https://www.unicode.org/license.txt).
 
+num/grid_sets.go holds the point sets of GGUF's formats IQ1, IQ2 and IQ3, which are data of the
+format, from llama.cpp and its gguf-py (MIT License, Copyright (c) 2023-2026 The ggml authors).
+
 The program links the Go standard library and the modules below. Their licences follow;
 a text that several share is printed once.
 """
