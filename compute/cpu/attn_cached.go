@@ -50,6 +50,11 @@ func (a *cached) chunks() int {
 	return (n + cachedChunk - 1) / cachedChunk
 }
 
+// few tells whether the rows of a block are a few heads of one token.
+func (a *cached) few() bool {
+	return a.heads <= fewHeads && (a.q.NumRows() == 1 || !a.picks.IsZero()) && a.d%16 == 0
+}
+
 // cachedBlock is a block of rows at work.
 type cachedBlock struct {
 	*cached
@@ -86,7 +91,7 @@ func (a *cached) block(w *worker, k *kernels, c int) cachedBlock {
 		}
 	}
 	r.last = int(r.limit[r.n-1])
-	r.few = r.n <= fewHeads && r.first/a.heads == (r.first+r.n-1)/a.heads && a.d%16 == 0
+	r.few = a.few()
 	return r
 }
 
@@ -166,15 +171,20 @@ func (r *cachedBlock) chunk(c int, p partial) {
 	mark := r.w.scratch.Mark()
 	end := min(r.last, (c+1)*cachedChunk)
 	for first := c * cachedChunk; first < end; first += keyBlock {
-		n := min(keyBlock, end-first)
-		keys, values := r.operands(first, n)
-		if r.few {
-			r.stepFew(p, keys, values, n, first == c*cachedChunk)
-		}
-		for panel := 0; panel < panels(r.n) && !r.few; panel++ {
-			r.step(p, panel, keys, values, first, n, first == c*cachedChunk)
-		}
+		r.keysFrom(first, min(keyBlock, end-first), p, first == c*cachedChunk)
 		r.w.scratch.Release(mark)
+	}
+}
+
+// keysFrom takes n keys from place first on into p.
+func (r *cachedBlock) keysFrom(first, n int, p partial, fresh bool) {
+	keys, values := r.operands(first, n)
+	if r.few {
+		r.stepFew(p, keys, values, n, fresh)
+		return
+	}
+	for panel := range panels(r.n) {
+		r.step(p, panel, keys, values, first, n, fresh)
 	}
 }
 

@@ -9,23 +9,26 @@ import (
 // transposed for: panels of 16 queries would stand mostly empty. The bits are the same.
 const fewHeads = 8
 
-// fewAtOnce is how many heads attnScores takes at a time.
+// fewAtOnce is how many heads attnSoftmax and attnMix take at a time.
 const fewAtOnce = 4
 
-// packFew brings the queries into [column][head], four heads at a time.
+// packFew brings the queries into [column][head], with room for four heads or eight.
 func (r *cachedBlock) packFew() {
-	r.queries = scratch(r.w, fewHeads*r.d)
-	clear(slice(r.queries, fewHeads*r.d))
+	per := fewAtOnce
+	if r.n > per {
+		per = fewHeads
+	}
+	r.queries = scratch(r.w, per*r.d)
+	to := slice(r.queries, per*r.d)
 	t, h := r.first/r.heads, r.first%r.heads
 	for i := range r.n {
-		to := slice(at(r.queries, i/fewAtOnce*fewAtOnce*r.d), fewAtOnce*r.d)
 		for c, v := range r.q.RowF32(t)[(h+i)*r.d : (h+i+1)*r.d] {
-			to[fewAtOnce*c+i%fewAtOnce] = v
+			to[per*c+i] = v
 		}
 	}
 }
 
-// fetch is what a kernel asks for on its way: rows of some cache lines.
+// fetch is what attnScores asks for on its way: rows of some cache lines.
 type fetch struct {
 	p     uintptr // may be past the end of memory: nothing is read
 	left  int     // lines of the row
@@ -33,39 +36,37 @@ type fetch struct {
 	jump  int     // bytes from the end of a row to the next
 }
 
-// rowsAhead is how many keys or values kernels ask for in advance.
+// rowsAhead is how many keys attnScores asks for in advance. It reads them in an order
+// that the processor does not foresee; that of values it does.
 const rowsAhead = 16
 
-// fetchRows is what comes rowsAhead rows after m, which has d columns.
-func fetchRows(m matrix, d int) fetch {
-	lines := (d + 15) / 16
-	return fetch{uintptr(unsafe.Pointer(m.p)) + uintptr(rowsAhead*4*m.ld), lines, lines, 4*m.ld - 64*lines}
+// fetchKeys is what comes rowsAhead rows after the first of keys.
+func (r *cachedBlock) fetchKeys(keys matrix) fetch {
+	lines := (r.d + 15) / 16
+	return fetch{uintptr(unsafe.Pointer(keys.p)) + uintptr(rowsAhead*4*keys.ld), lines, lines, 4*keys.ld - 64*lines}
 }
 
 // stepFew takes n keys into the softmax of all rows and adds their values.
 func (r *cachedBlock) stepFew(p partial, keys, values matrix, n int, fresh bool) {
 	const ld = 4 * keyBlock
+	r.scoreFew(keys, n)
 	for h := 0; h < r.n; h += fewAtOnce {
-		heads, s := min(fewAtOnce, r.n-h), at(r.scores, h*keyBlock)
-		r.scoreFew(heads, keys, n, at(r.queries, h*r.d), s)
-		r.k.attnSoftmax(s, ld, heads, n, r.scale, at(p.m, h), at(p.l, h), at(r.fade, h))
+		r.k.attnSoftmax(at(r.scores, h*keyBlock), ld, min(fewAtOnce, r.n-h), n, r.scale, at(p.m, h), at(p.l, h), at(r.fade, h))
 	}
 	if !fresh && fades(slice(r.fade, r.n)) {
 		r.k.scaleRows(p.out.p, 4*p.out.ld, p.out.p, 4*p.out.ld, r.fade, r.n, r.dv)
 	}
 	for h := 0; h < r.n; h += fewAtOnce {
-		next := fetchRows(values, r.dv)
 		r.k.attnMix[min(fewAtOnce, r.n-h)](n, (r.dv+15)/16, at(r.scores, h*keyBlock), values.p, 4*values.ld,
-			p.out.row(h), 4*p.out.ld, flag(!fresh), (*byte)(unsafe.Pointer(&next)))
+			p.out.row(h), 4*p.out.ld, flag(!fresh))
 	}
 }
 
-// scoreFew makes scores [head][key] of up to four heads with n keys; up to a multiple
-// of 16, -inf follows.
-func (r *cachedBlock) scoreFew(heads int, keys matrix, n int, queries, s *float32) {
-	next, score := fetchRows(keys, r.d), r.k.attnScores[heads]
+// scoreFew makes scores [head][key] with n keys; up to a multiple of 16, -inf follows.
+func (r *cachedBlock) scoreFew(keys matrix, n int) {
+	next, score := r.fetchKeys(keys), r.k.attnScores[r.n]
 	if whole := n / 16; whole > 0 {
-		score(whole, r.d/16, keys.p, 4*keys.ld, queries, s, (*byte)(unsafe.Pointer(&next)))
+		score(whole, r.d/16, keys.p, 4*keys.ld, r.queries, r.scores, (*byte)(unsafe.Pointer(&next)))
 	}
 	rest := n % 16
 	if rest == 0 {
@@ -75,10 +76,9 @@ func (r *cachedBlock) scoreFew(heads int, keys matrix, n int, queries, s *float3
 	defer r.w.scratch.Release(mark)
 	last := newMatrix(r.w, 16, r.d)
 	last.put(r.k, 0, keys.row(n-rest), 4*keys.ld, rest, r.d)
-	next = fetchRows(last, r.d)
-	score(1, r.d/16, last.p, 4*last.ld, queries, at(s, n-rest), (*byte)(unsafe.Pointer(&next)))
-	for i := range heads {
-		unseen := slice(at(s, i*keyBlock+n), 16-rest)
+	score(1, r.d/16, last.p, 4*last.ld, r.queries, at(r.scores, n-rest), (*byte)(unsafe.Pointer(&next)))
+	for i := range r.n {
+		unseen := slice(at(r.scores, i*keyBlock+n), 16-rest)
 		for j := range unseen {
 			unseen[j] = float32(math.Inf(-1))
 		}

@@ -10,15 +10,16 @@ import (
 
 // cachedPlan cuts the attentions of several sequences, which have as many groups of
 // heads each, into pieces of work: a block of rows with all its keys, or with a chunk
-// of them where that occupies more workers or a sequence has but one block. Groups take
-// turns, because their keys are neighbours in memory. The last piece of a block to be
-// finished joins all.
+// of them where that occupies more workers or a sequence has but one block. A piece is
+// of one group, or of neighbours that take turns, because their keys are neighbours in
+// memory. The last piece of a block to be finished joins all.
 type cachedPlan struct {
 	seqs, groups int
 	get          func(seq, group int) cached
 	split        bool
+	together     int // groups of a piece
 
-	first    []int32 // first piece of each sequence
+	first    []int32 // first place of each sequence; a place is a block, or a chunk for one
 	joins    []int32 // first counter of each sequence
 	left     []int32 // chunks of each block of each group that are not finished
 	partials *float32
@@ -30,18 +31,23 @@ func (b *Backend) runCached(seqs, groups int, get func(seq, group int) cached) {
 	b.shared.begin()
 	defer b.shared.end()
 	p := cachedPlan{seqs: seqs, groups: groups, get: get, first: b.shared.ints(seqs + 1), joins: b.shared.ints(seqs + 1)}
-	p.cut(4 * b.pool.threads)
-	pieces := int(p.first[seqs])
+	p.cut(b.pool.threads)
+	places := int(p.first[seqs])
 	if !p.split {
+		pieces := places * groups
 		b.pool.run(pieces, func(w *worker, c int) {
 			p.whole(w, b.k, pieces-1-c) // the last blocks see most keys: they go first
 		})
 		return
 	}
 	p.left = b.shared.ints(int(p.joins[seqs]))
-	p.partials = b.shared.floats(pieces * partialSize(p.rows, p.dv))
+	p.partials = b.shared.floats(places * groups * partialSize(p.rows, p.dv))
 	p.count()
-	b.pool.run(pieces, func(w *worker, c int) { p.chunk(w, b.k, c) })
+	pieces := (groups + p.together - 1) / p.together
+	b.pool.run(places*pieces, func(w *worker, c int) {
+		from := c % pieces * p.together
+		p.chunk(w, b.k, c/pieces, from, min(groups, from+p.together))
+	})
 }
 
 // ints is n int32 of the shared memory, undefined.
@@ -49,28 +55,40 @@ func (s *opShared) ints(n int) []int32 { return s.arena.I32(1, n).RowI32(0) }
 
 // cut counts the pieces: whole blocks when there are enough of them, unless a sequence
 // has but one block and many keys.
-func (p *cachedPlan) cut(enough int) {
-	blocks, most := 0, 0
+func (p *cachedPlan) cut(threads int) {
+	blocks, most, few := 0, 0, true
 	for i := range p.seqs {
 		a := p.get(i, 0)
 		blocks += a.blocks() * p.groups
 		if a.blocks() == 1 {
 			most = max(most, a.chunks())
 		}
+		few = few && a.few()
 		p.rows, p.dv = max(p.rows, min(cachedRows, 16*panels(a.rows()))), a.dv
 	}
-	p.split = blocks < enough || most > 1
+	p.split = blocks < 4*threads || most > 1
 	p.first[0], p.joins[0] = 0, 0
 	for i := range p.seqs {
 		a := p.get(i, 0)
-		n := a.blocks() * p.groups
-		p.joins[i+1] = p.joins[i] + int32(n)
+		n := a.blocks()
+		p.joins[i+1] = p.joins[i] + int32(n*p.groups)
 		if p.split {
 			n *= a.chunks()
 		}
 		p.first[i+1] = p.first[i] + int32(n)
 	}
+	p.together = 1
+	for few && p.together < min(p.groups, mostTogether, columnsTogether/p.dv) && int(p.first[p.seqs])*p.groups >= 2*threads*(p.together+1) {
+		p.together++
+	}
 }
+
+// Groups that a piece takes together: their blocks of keys and values should stay in the
+// second-level cache.
+const (
+	mostTogether    = 4
+	columnsTogether = 512
+)
 
 // count sets the chunks that are to be finished.
 func (p *cachedPlan) count() {
@@ -82,36 +100,45 @@ func (p *cachedPlan) count() {
 	}
 }
 
-// find is the sequence of piece c and the piece's number in it.
-func (p *cachedPlan) find(c int) (seq, piece int) {
-	seq = sort.Search(p.seqs, func(i int) bool { return int(p.first[i+1]) > c })
-	return seq, c - int(p.first[seq])
+// find is the sequence of a place and its number there.
+func (p *cachedPlan) find(place int) (seq, n int) {
+	seq = sort.Search(p.seqs, func(i int) bool { return int(p.first[i+1]) > place })
+	return seq, place - int(p.first[seq])
 }
 
 // whole does a block with all its keys.
 func (p *cachedPlan) whole(w *worker, k *kernels, c int) {
-	seq, j := p.find(c)
-	a := p.get(seq, j%p.groups)
-	r := a.block(w, k, j/p.groups)
+	seq, block := p.find(c / p.groups)
+	a := p.get(seq, c%p.groups)
+	r := a.block(w, k, block)
 	r.whole()
 }
 
-// chunk does a block with a chunk of its keys.
-func (p *cachedPlan) chunk(w *worker, k *kernels, c int) {
-	seq, j := p.find(c)
-	group, j := j%p.groups, j/p.groups
-	a := p.get(seq, group)
-	chunks := a.chunks()
-	block, chunk := j/chunks, j%chunks
-	r := a.block(w, k, block)
-	if chunk*cachedChunk < r.last {
-		r.packQueries()
-		r.chunk(chunk, p.partial(c))
+// chunk does a block with a chunk of its keys, for groups [from, to).
+func (p *cachedPlan) chunk(w *worker, k *kernels, place, from, to int) {
+	seq, n := p.find(place)
+	var as [mostTogether]cached
+	var rs [mostTogether]cachedBlock
+	var parts [mostTogether]partial
+	as[0] = p.get(seq, from)
+	chunks := as[0].chunks()
+	block, chunk := n/chunks, n%chunks
+	for i := range to - from {
+		as[i] = p.get(seq, from+i)
+		rs[i], parts[i] = as[i].block(w, k, block), p.partial(place*p.groups+from+i)
 	}
-	if atomic.AddInt32(&p.left[int(p.joins[seq])+block*p.groups+group], -1) > 0 {
-		return
+	if chunk*cachedChunk < rs[0].last {
+		chunkTogether(rs[:to-from], parts[:to-from], chunk)
 	}
-	first := c - chunk*p.groups
+	for i := range rs[:to-from] {
+		if atomic.AddInt32(&p.left[int(p.joins[seq])+block*p.groups+from+i], -1) == 0 {
+			p.finish(&rs[i], (place-chunk)*p.groups+from+i)
+		}
+	}
+}
+
+// finish joins the partial results of a block, the first of which is at place first.
+func (p *cachedPlan) finish(r *cachedBlock, first int) {
 	total := p.partial(first)
 	for j := 1; j*cachedChunk < r.last; j++ {
 		r.join(total, p.partial(first+j*p.groups))
@@ -119,9 +146,26 @@ func (p *cachedPlan) chunk(w *worker, k *kernels, c int) {
 	r.write(total)
 }
 
-// partial is the room of piece c.
-func (p *cachedPlan) partial(c int) partial {
-	return newPartial(at(p.partials, c*partialSize(p.rows, p.dv)), p.rows, p.dv)
+// chunkTogether makes the partial softmaxes of groups over chunk c of their keys.
+func chunkTogether(rs []cachedBlock, parts []partial, c int) {
+	for i := range rs {
+		rs[i].packQueries()
+		parts[i].clear(rs[i].n)
+	}
+	w := rs[0].w
+	mark := w.scratch.Mark()
+	end := min(rs[0].last, (c+1)*cachedChunk)
+	for first := c * cachedChunk; first < end; first += keyBlock {
+		for i := range rs {
+			rs[i].keysFrom(first, min(keyBlock, end-first), parts[i], first == c*cachedChunk)
+			w.scratch.Release(mark)
+		}
+	}
+}
+
+// partial is a partial's room.
+func (p *cachedPlan) partial(i int) partial {
+	return newPartial(at(p.partials, i*partialSize(p.rows, p.dv)), p.rows, p.dv)
 }
 
 // LatentAttention is causal attention in the absorbed form; see compute.LatentArgs.

@@ -53,6 +53,8 @@ func avx2Attn() attnKernels {
 	k := attnKernels{attnSoftmax: attnSoftmaxAVX2, indexSum: indexSumAVX2, ropeHalves: ropeHalvesAVX2, layerNorm: layerNormAVX2}
 	k.attnScores[1], k.attnScores[2] = attnScores1AVX2, attnScores2AVX2
 	k.attnScores[3], k.attnScores[4] = attnScores3AVX2, attnScores4AVX2
+	k.attnScores[5], k.attnScores[6] = attnScores5AVX2, attnScores6AVX2
+	k.attnScores[7], k.attnScores[8] = attnScores7AVX2, attnScores8AVX2
 	k.attnMix[1], k.attnMix[2], k.attnMix[3], k.attnMix[4] = attnMix1AVX2, attnMix2AVX2, attnMix3AVX2, attnMix4AVX2
 	return k
 }

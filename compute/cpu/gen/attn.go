@@ -14,9 +14,11 @@ func init() {
 		}
 		o := &ops{gen: g, consts: map[uint32]Mem{}}
 		o.maskTable()
-		for heads := 1; heads <= 4; heads++ {
+		for heads := 1; heads <= 8; heads++ {
 			o.attnScores(heads)
-			o.attnMix(heads)
+			if heads <= 4 {
+				o.attnMix(heads)
+			}
 		}
 		o.attnSoftmax()
 		o.indexSum()
@@ -25,7 +27,7 @@ func init() {
 	}})
 }
 
-// fetcher asks for memory that will be needed: rows of some cache lines, of which it
+// fetcher asks for memory that will be needed, rows of some cache lines, of which it
 // keeps its place in memory (fetch in attn_few.go).
 type fetcher struct{ state, p, left reg.GPVirtual }
 
@@ -36,7 +38,8 @@ func (o *ops) newFetcher(arg string) fetcher {
 	return f
 }
 
-// fetch asks for some lines and goes on to the next row after the last of one.
+// fetch asks for some lines and goes on to the next row after the last of one. Lines
+// that lie together are asked for together: that is how memory gives them fastest.
 func (o *ops) fetch(f fetcher, lines int) {
 	for i := range lines {
 		o.PREFETCHT0(at(f.p, 64*i))
@@ -56,54 +59,79 @@ func (o *ops) endFetch(f fetcher) {
 }
 
 // attnScores emits the scores of a few heads that share their keys. Keys are transposed
-// in registers, so that a score is one chain in the order of the columns.
+// in registers, so that a score is one chain in the order of the columns: of 16 keys at
+// a time, or of more than four heads of 8.
 func (o *ops) attnScores(heads int) {
+	per := 4
+	if heads > 4 {
+		per = 8
+	}
 	o.function(fmt.Sprintf("attnScores%d", heads), "func(groups, d16 int, k *float32, ldk int, q, s *float32, next *byte)",
-		fmt.Sprintf("is s[h][j] = sum over c of k[j][c]*q[c][h] for %d heads and groups of 16 keys, whose rows of d16 times 16 columns are ldk bytes apart; q has rows of 4, s of %d bytes. On the way it fetches as much as it reads.", heads, scoreRow))
+		fmt.Sprintf("is s[h][j] = sum over c of k[j][c]*q[c][h] for %d heads and groups of 16 keys, whose rows of d16 times 16 columns are ldk bytes apart; q has rows of %d, s of %d bytes. On the way it fetches as much as it reads.", heads, per, scoreRow))
 	groups, k, q, s := o.arg("groups"), o.arg("k"), o.arg("q"), o.arg("s")
 	strides, f := o.oddStrides(o.arg("ldk")), o.newFetcher("next")
-	o.loop(groups, func() {
-		far := o.GP64()
-		o.LEAQ(Mem{Base: k, Index: strides[0], Scale: 8}, far)
-		rows := []block{{base: []reg.GPVirtual{k}, odd: strides}, {base: []reg.GPVirtual{far}, odd: strides}}
-		acc := [2][]reg.VecVirtual{o.vecs(heads), o.vecs(heads)}
-		for i := range 2 * heads {
-			o.zero(acc[i/heads][i%heads])
-		}
-		d16 := o.arg("d16")
-		top := o.label("columns")
-		o.Label(top)
-		for part := range 4 {
-			o.fetch(f, 4)
-			for i, b := range rows {
-				out := o.transpose4(b, 16*part)
-				for w := range 4 {
-					for h := range heads {
-						x := o.vec()
-						o.VBROADCASTSS(at(q, 16*(4*part+w)+4*h), x)
-						o.VFMADD231PS(x, out[w], acc[i][h])
-					}
-				}
-			}
-		}
-		o.ADDQ(Imm(64), k)
-		o.ADDQ(Imm(64), far)
-		o.ADDQ(imm(256), q)
-		o.DECQ(d16)
-		o.JNZ(LabelRef(top))
-		for h := range heads {
-			o.VMOVUPS(acc[0][h], at(s, scoreRow*h))
-			o.VMOVUPS(acc[1][h], at(s, scoreRow*h+32))
-		}
-		o.ADDQ(Imm(64), s)
-		o.Load(o.Param("q"), q)
+	rewind := func(p reg.GPVirtual) { // goes from the end of a row to its beginning, in q too
 		back := o.arg("d16")
 		o.SHLQ(Imm(6), back)
-		o.SUBQ(back, far)
-		o.LEAQ(Mem{Base: far, Index: strides[0], Scale: 8}, k)
+		o.SUBQ(back, p)
+		o.Load(o.Param("q"), q)
+	}
+	o.loop(groups, func() {
+		if heads > 4 {
+			for half := range 2 {
+				o.scoreColumns(heads, per, []reg.GPVirtual{k}, strides, q, s, 32*half, f, 2)
+				rewind(k)
+				o.LEAQ(Mem{Base: k, Index: strides[0], Scale: 8}, k)
+			}
+		} else {
+			far := o.GP64()
+			o.LEAQ(Mem{Base: k, Index: strides[0], Scale: 8}, far)
+			o.scoreColumns(heads, per, []reg.GPVirtual{k, far}, strides, q, s, 0, f, 4)
+			rewind(far)
+			o.LEAQ(Mem{Base: far, Index: strides[0], Scale: 8}, k)
+		}
+		o.ADDQ(Imm(64), s)
 	})
 	o.endFetch(f)
 	o.end()
+}
+
+// scoreColumns makes the scores of groups of 8 keys, asking for some lines at every
+// quarter of 16 columns; its pointers end up behind their rows.
+func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.GPVirtual, q, s reg.GPVirtual, to int, f fetcher, lines int) {
+	acc := make([][]reg.VecVirtual, len(keys))
+	for i := range acc {
+		acc[i] = o.vecs(heads)
+		for _, v := range acc[i] {
+			o.zero(v)
+		}
+	}
+	d16, top := o.arg("d16"), o.label("columns")
+	o.Label(top)
+	for part := range 4 {
+		o.fetch(f, lines)
+		for i, p := range keys {
+			out := o.transpose4(block{base: []reg.GPVirtual{p}, odd: strides}, 16*part)
+			for w := range 4 {
+				for h := range heads {
+					x := o.vec()
+					o.VBROADCASTSS(at(q, 4*per*(4*part+w)+4*h), x)
+					o.VFMADD231PS(x, out[w], acc[i][h])
+				}
+			}
+		}
+	}
+	for _, p := range keys {
+		o.ADDQ(Imm(64), p)
+	}
+	o.ADDQ(imm(64*per), q)
+	o.DECQ(d16)
+	o.JNZ(LabelRef(top))
+	for i := range keys {
+		for h := range heads {
+			o.VMOVUPS(acc[i][h], at(s, scoreRow*h+32*i+to))
+		}
+	}
 }
 
 // scoreRow is the bytes between the scores of two heads: those of a block of keys.
@@ -112,9 +140,9 @@ const scoreRow = 256
 // attnMix emits the sum of values, weighted, for a few heads that share them. Values are
 // taken 16 rows at a time, so that memory is read in its order.
 func (o *ops) attnMix(heads int) {
-	o.function(fmt.Sprintf("attnMix%d", heads), "func(n, d16 int, s, v *float32, ldv int, out *float32, ldout, acc int, next *byte)",
-		fmt.Sprintf("is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for %d heads, added to out if acc is not 0: d16 times 16 columns, s in rows of %d bytes, other strides in bytes. On the way it fetches as much as it reads.", heads, scoreRow))
-	m := mixer{ops: o, heads: heads, n: o.arg("n"), s: o.arg("s"), v: o.rowsOf("v"), out: o.rowsOf("out"), acc: o.arg("acc"), f: o.newFetcher("next")}
+	o.function(fmt.Sprintf("attnMix%d", heads), "func(n, d16 int, s, v *float32, ldv int, out *float32, ldout, acc int)",
+		fmt.Sprintf("is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for %d heads, added to out if acc is not 0: d16 times 16 columns, s in rows of %d bytes, other strides in bytes.", heads, scoreRow))
+	m := mixer{ops: o, heads: heads, n: o.arg("n"), s: o.arg("s"), v: o.rowsOf("v"), out: o.rowsOf("out"), acc: o.arg("acc")}
 	loop, done := o.label("keys"), o.label("keysDone")
 	o.Label(loop)
 	o.TESTQ(m.n, m.n)
@@ -136,7 +164,6 @@ func (o *ops) attnMix(heads int) {
 	o.MOVQ(imm(1), m.acc)
 	o.JMP(LabelRef(loop))
 	o.Label(done)
-	o.endFetch(m.f)
 	o.end()
 }
 
@@ -146,7 +173,6 @@ type mixer struct {
 	heads     int
 	n, s, acc reg.GPVirtual
 	v, out    stepper
-	f         fetcher
 }
 
 // lines adds up to 16 keys to some lines of 16 columns and goes on to the next.
@@ -191,7 +217,6 @@ func (m *mixer) lines(lines int) {
 				m.VFMADD231PS(w[h], x, acc[h][i])
 			}
 		}
-		m.fetch(m.f, lines)
 		m.ADDQ(Imm(4), s)
 		m.ADDQ(m.v.by, p)
 	})
