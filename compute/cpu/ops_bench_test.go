@@ -134,6 +134,12 @@ func BenchmarkRows(b *testing.B) {
 		run("Rope", 2, func() {
 			be.Rope(compute.RopeArgs{X: x, Pos: pos, Table: table, Heads: d / 32, HeadStride: 32, Dim: 32})
 		})
+		run("RopeHalves", 2, func() {
+			be.Rope(compute.RopeArgs{X: x, Pos: pos, Table: table, Heads: d / 32, HeadStride: 32, Dim: 32, Halves: true})
+		})
+		run("LayerNorm", 2, func() { be.LayerNorm(y, x, w, w, 1e-6) })
+		run("AddRow", 2, func() { be.AddRow(y, w) })
+		run("SumRows", 1, func() { be.SumRows(w, z) })
 		run("CombineRows", 1.25, func() { be.CombineRows(y.Rows(0, t/4), x, slot, false) })
 		run("EmbedBackward", 3, func() { be.EmbedBackward(y, x, pos) })
 		run("AdamW", 7, func() {
