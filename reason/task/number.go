@@ -123,7 +123,7 @@ func parseMixed(m []string) (*big.Rat, bool) {
 
 // anyNumberRE finds numbers within text; it takes more than a number can be, so that
 // what is no number is seen rather than passed over.
-var anyNumberRE = regexp.MustCompile(`[+-]?\d[\d,.'_]*(?:[eE][+-]?\d+)?(?:\s*/\s*\d+)?%?\pL*`)
+var anyNumberRE = regexp.MustCompile(`[+-]?\d[\d,.'_]*(?:[eE][+-]?\d+)?(?:\s*/\s*\d+)?%?[\pL!^]*`)
 
 // readNumber reads the number that an answer states: the answer itself, what stands
 // after its last "=", or the only number in its words. It returns the number as written.
