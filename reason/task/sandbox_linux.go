@@ -70,7 +70,9 @@ func runSandboxed(ctx context.Context, job sandboxJob, input []byte) (output []b
 func sandboxCommand(ctx context.Context, job *sandboxJob) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args = []string{sandboxName}
-	cmd.Env = []string{}
+	// Under the limit on memory, which is below what Go's runtime reserves, the runtime
+	// must not want anything more before it becomes the program.
+	cmd.Env = []string{"GOGC=off", "GOMAXPROCS=1"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		Setpgid:    true,
