@@ -27,6 +27,7 @@ type int8Job struct {
 	weights int8Weights
 	a       int8Rows
 	acc     bool
+	few     bool // few rows meet weights where they lie, without panels
 	parts   []int8Part
 }
 
@@ -70,7 +71,6 @@ func (b *Backend) int8MatMul(a compute.MatMulArgs) {
 	m := a.C.NumRows()
 	j := b.startInt8(a.A, nil, a.B, a.Accumulate)
 	tiles := j.add(0, m, a.C, a.B, tilesPerThread*b.pool.threads, 0)
-	j.a.wide = !j.weights.nib && (m > 1 || j.weights.f == nil)
 	b.finishInt8(j, m, tiles)
 }
 
@@ -84,7 +84,6 @@ func (b *Backend) int8GroupedMatMul(a compute.GroupedMatMulArgs) {
 	offsets := a.Offsets.RowI32(0)
 	checkOffsets(offsets, rows)
 	j := b.startInt8(a.A, indexOf(a.AIndex), a.Weights(), a.Accumulate)
-	j.a.wide = !j.weights.nib
 	tiles, want := 0, tilesPerThread*b.pool.threads
 	for e := range a.Experts {
 		from, to := int(offsets[e]), int(offsets[e+1])
@@ -120,6 +119,7 @@ func (b *Backend) startInt8(a compute.Tensor, index []int32, w compute.Tensor, a
 
 // finishInt8 quantises m rows and makes the tiles.
 func (b *Backend) finishInt8(j *int8Job, m, tiles int) {
+	j.choose()
 	j.reserve(&b.shared, m)
 	per := j.a.perChunk()
 	b.pool.run((m+per-1)/per, j.quantise)
@@ -127,6 +127,16 @@ func (b *Backend) finishInt8(j *int8Job, m, tiles int) {
 	b.shared.end()
 	*j = int8Job{work: j.work, quantise: j.quantise, parts: j.parts[:0]}
 	int8Jobs.Put(j)
+}
+
+// choose decides how rows meet weights, when all parts are known.
+func (j *int8Job) choose() {
+	f, most := j.weights.f, 0
+	for i := range j.parts {
+		most = max(most, j.parts[i].rows)
+	}
+	j.few = f != nil && f.few != nil && most <= int8FewRows
+	j.a.wide = !j.weights.nib && (f == nil || most > 1 && !j.few)
 }
 
 // describe says how to read weights like w.
@@ -184,6 +194,10 @@ func (j *int8Job) tile(w *worker, chunk int) {
 	rows, cols := span{r, min(r+p.tileM, p.rows)}, span{c, min(c+p.tileN, p.n)}
 	if rows.len() == 1 && j.weights.f != nil {
 		j.oneRow(w, p, rows.from, cols)
+		return
+	}
+	if j.few {
+		j.fewRows(w, p, rows, cols)
 		return
 	}
 	j.panels(w, p, rows, cols)

@@ -171,3 +171,18 @@ func int8PackIQ4XSAVX2(blocks int, w *byte, ld int, panel *byte, f *float32, nex
 //
 //go:noescape
 func int8RowIQ4XSAVX2(strips int, blocks int, w *byte, ld int, a *byte, aux *float32, y *float32, next *byte)
+
+// int8FewQ40AVX2 adds to y[m][8*strips], 2 <= m <= 8, the products of m quantised rows with rows of weights, ld bytes apart, of blocks each. Both codes and aux are lda bytes apart, rows of y ldy. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8FewQ40AVX2(m int, strips int, blocks int, w *byte, ld int, a *byte, aux *float32, lda int, y *float32, ldy int, next *byte)
+
+// int8FewQ41AVX2 adds to y[m][8*strips], 2 <= m <= 8, the products of m quantised rows with rows of weights, ld bytes apart, of blocks each. Both codes and aux are lda bytes apart, rows of y ldy. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8FewQ41AVX2(m int, strips int, blocks int, w *byte, ld int, a *byte, aux *float32, lda int, y *float32, ldy int, next *byte)
+
+// int8FewQ80AVX2 adds to y[m][8*strips], 2 <= m <= 8, the products of m quantised rows with rows of weights, ld bytes apart, of blocks each. Both codes and aux are lda bytes apart, rows of y ldy. As much memory as is read, from next on, is asked for early.
+//
+//go:noescape
+func int8FewQ80AVX2(m int, strips int, blocks int, w *byte, ld int, a *byte, aux *float32, lda int, y *float32, ldy int, next *byte)

@@ -53,7 +53,7 @@ func TestInt8ReadsNothingBehindWeights(t *testing.T) {
 			end, free := memoryWithEnd(t, size)
 			w := compute.NewTensor(unsafe.Add(end, -size), dt, n, k)
 			randomBlocks(rand.New(rand.NewPCG(uint64(bt), 3)), w)
-			for _, m := range []int{1, 7} {
+			for _, m := range []int{1, 7, 20} {
 				a, c := random(be, ar.F32(m, k), 1), ar.F32(m, n)
 				be.MatMul(compute.MatMulArgs{Form: compute.NT, C: c, A: a, B: w.WithActivations(compute.ActInt8)})
 			}
@@ -74,7 +74,7 @@ func TestInt8AllocatesNothing(t *testing.T) {
 	}
 	ar := be.NewArena("test")
 	defer ar.Free()
-	for _, m := range []int{1, 40} {
+	for _, m := range []int{1, 8, 40} {
 		w := blocks(ar, num.Q4_1, 70, 64)
 		args := compute.MatMulArgs{Form: compute.NT, C: ar.F32(m, 70), A: random(be, ar.F32(m, 64), 1), B: w}
 		if n := testing.AllocsPerRun(20, func() { be.MatMul(args) }); n > 0 {

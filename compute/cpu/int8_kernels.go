@@ -26,6 +26,7 @@ const (
 	int8PanelRows = 6
 	int8PanelCols = 16
 	int8Strip     = 8 // rows of weights that a kernel of a format takes side by side
+	int8FewMost   = 8 // rows of A that a kernel for few takes
 )
 
 // int8Format is how one format of blocks is read.
@@ -34,6 +35,8 @@ type int8Format struct {
 	pack func(blocks int, w *byte, ld int, panel *byte, f *float32, next *byte)
 	// row multiplies one row of A with strips of eight rows.
 	row func(strips, blocks int, w *byte, ld int, a *byte, aux, y *float32, next *byte)
+	// few multiplies 2 to int8FewMost rows of A with strips of eight rows; may be nil.
+	few func(m, strips, blocks int, w *byte, ld int, a *byte, aux *float32, lda int, y *float32, ldy int, next *byte)
 	// nib says that panels hold codes 0 to 15 in bytes, offset what is to be taken off
 	// the codes that row and a panel of bytes hold.
 	nib    bool

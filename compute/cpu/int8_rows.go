@@ -66,6 +66,9 @@ func (j *int8Job) reserve(s *opShared, m int) {
 	a.m = m
 	a.ld = w.k + 64
 	a.ldx = 8*w.k/w.group + 64
+	if j.few {
+		a.ldx = a.ld // one register is the stride of both
+	}
 	a.ldAgain = 4 * (1 + w.k/w.bt.Elements())
 	a.first.reserve(s, a, m)
 	a.rest.reserve(s, a, m)

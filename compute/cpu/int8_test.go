@@ -75,3 +75,31 @@ func checkInt8(t *testing.T, be *Backend, ar *compute.Arena, bt num.BlockType, m
 	compute.NewReference().MatMul(args)
 	sameBits(t, fmt.Sprintf("%s %v, %dx%dx%d, gap %d, add %v", be.Name(), bt, m, n, k, gap, acc), c, want)
 }
+
+// TestInt8FewRows: every number of rows that meets weights without panels, and the next
+// ones, with outlying groups that one row has or several neighbours have.
+func TestInt8FewRows(t *testing.T) {
+	be := newBackend(t, "", 2)
+	ar := be.NewArena("test")
+	defer ar.Free()
+	for _, bt := range []num.BlockType{num.Q4_0, num.Q4_1, num.Q5_0, num.Q8_0} {
+		r := rand.New(rand.NewPCG(uint64(bt), 4))
+		for m := 2; m <= int8FewRows+2; m++ {
+			mark := ar.Mark()
+			n, k := 5+13*(m%3), 640
+			w := randomBlocks(r, ar.Alloc(compute.BlockDType(bt), n, k))
+			a, c, want := random(be, ar.F32(m, k), r.Uint64()), random(be, ar.F32(m, n), r.Uint64()), ar.F32(m, n)
+			be.Copy(want, c)
+			for row := range m {
+				a.RowF32(row)[32*r.IntN(3)] = 1000
+				a.RowF32(row)[32*r.IntN(20)+31] = -2000
+			}
+			args := compute.MatMulArgs{Form: compute.NT, C: c, A: a, B: w, Accumulate: m%2 == 1}
+			be.MatMul(args)
+			args.C = want
+			compute.NewReference().MatMul(args)
+			sameBits(t, fmt.Sprintf("%v, %dx%dx%d", bt, m, n, k), c, want)
+			ar.Release(mark)
+		}
+	}
+}

@@ -41,7 +41,6 @@ func (b *Backend) int8MatMuls(as []compute.MatMulArgs) {
 		return
 	}
 	j := b.startInt8(as[0].A, nil, as[0].B, as[0].Accumulate)
-	j.a.wide = !j.weights.nib && (m > 1 || j.weights.f == nil)
 	tiles, want := 0, tilesPerThread*b.pool.threads
 	for _, a := range as {
 		if n := a.B.NumRows(); n > 0 {

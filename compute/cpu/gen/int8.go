@@ -20,6 +20,9 @@ func init() {
 			e.packBlocks(f)
 			e.rowBlocks(f)
 		}
+		for _, f := range blockFormats {
+			e.fewBlocks(f)
+		}
 	}})
 }
 

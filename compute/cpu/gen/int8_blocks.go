@@ -17,6 +17,7 @@ type blockFormat struct {
 	quads  int
 	signed bool // codes may be below zero
 	offset int  // what is to be taken off the codes
+	few    bool // has a kernel for a few rows of A; quads is then 1 or the whole group
 	emit   func(e *int8Gen, b block, s sink)
 }
 

@@ -8,11 +8,11 @@ import (
 // blockFormats are the formats with kernels of their own; others are unpacked in Go.
 // Where the bits of an element are is told in package num.
 var blockFormats = []blockFormat{
-	{name: "Q40", elements: 32, bytes: 18, group: 32, nib: true, quads: 8, offset: 8, emit: emitQ40},
-	{name: "Q41", elements: 32, bytes: 20, group: 32, min: true, nib: true, quads: 8, emit: emitQ41},
+	{name: "Q40", elements: 32, bytes: 18, group: 32, nib: true, quads: 8, offset: 8, few: true, emit: emitQ40},
+	{name: "Q41", elements: 32, bytes: 20, group: 32, min: true, nib: true, quads: 8, few: true, emit: emitQ41},
 	{name: "Q50", elements: 32, bytes: 22, group: 32, quads: 4, offset: 16, emit: emitQ50},
 	{name: "Q51", elements: 32, bytes: 24, group: 32, min: true, quads: 4, emit: emitQ51},
-	{name: "Q80", elements: 32, bytes: 34, group: 32, quads: 1, signed: true, emit: emitQ80},
+	{name: "Q80", elements: 32, bytes: 34, group: 32, quads: 1, signed: true, few: true, emit: emitQ80},
 	{name: "IQ4NL", elements: 32, bytes: 18, group: 32, quads: 1, signed: true, emit: emitIQ4NL},
 	{name: "MXFP4", elements: 32, bytes: 17, group: 32, quads: 8, signed: true, emit: emitMXFP4},
 }
