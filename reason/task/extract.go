@@ -52,14 +52,7 @@ func Extract(output string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	answer, err := pick(rest)
-	if err != nil {
-		return "", err
-	}
-	if len(answer) > MaxAnswer {
-		return "", fmt.Errorf("%w: the answer has %d bytes, at most %d are read", ErrTooLong, len(answer), MaxAnswer)
-	}
-	return answer, nil
+	return pick(rest)
 }
 
 // Final returns what follows the thought, without the space around it, and refuses what
@@ -114,6 +107,9 @@ func closing(s string, match []int) bool { return s[match[2]:match[3]] == "/" }
 // markRE finds the marks of an answer, and what follows on their line.
 var markRE = regexp.MustCompile(`(?im)(?:^|[\s*_#>.])(?:final\s+)?answer(?:\s*\*\*)?(?:\s+is\b\s*:?|\s*[:=])([^\n]*)`)
 
+// maxFound is how often an answer may be repeated: a bound on the time that reading takes.
+const maxFound = 20
+
 // pick reads the answer out of the text after the thought.
 func pick(rest string) (string, error) {
 	boxes, err := boxed(rest)
@@ -122,16 +118,22 @@ func pick(rest string) (string, error) {
 	}
 	found := boxes
 	if len(boxes) == 0 {
-		for _, m := range markRE.FindAllStringSubmatch(rest, -1) {
-			found = append(found, clean(m[1]))
+		for _, m := range markRE.FindAllStringSubmatch(rest, maxFound+1) {
+			found = append(found, m[1])
 		}
 	}
 	if len(found) == 0 {
-		return nonEmpty(clean(lastLine(rest)))
+		found = []string{lastLine(rest)}
 	}
-	for _, f := range found[1:] {
-		if f != found[0] {
-			return "", fmt.Errorf("%w: %.40q and %.40q", ErrSeveral, found[0], f)
+	if len(found) > maxFound {
+		return "", fmt.Errorf("%w: more than %d", ErrSeveral, maxFound)
+	}
+	for i, f := range found {
+		if len(f) > MaxAnswer {
+			return "", fmt.Errorf("%w: the answer has %d bytes, at most %d are read", ErrTooLong, len(f), MaxAnswer)
+		}
+		if found[i] = clean(f); found[i] != found[0] {
+			return "", fmt.Errorf("%w: %.40q and %.40q", ErrSeveral, found[0], found[i])
 		}
 	}
 	return nonEmpty(found[0])
@@ -156,14 +158,14 @@ func boxed(s string) ([]string, error) {
 	var out []string
 	for {
 		at, open := nextBox(s)
-		if at < 0 {
+		if at < 0 || len(out) > maxFound {
 			return out, nil
 		}
 		end := closingBrace(s, open)
 		if end < 0 {
 			return nil, fmt.Errorf("%w: a \\boxed{ is not closed", ErrUnfinished)
 		}
-		out = append(out, clean(s[open+1:end]))
+		out = append(out, s[open+1:end])
 		s = s[end+1:]
 	}
 }

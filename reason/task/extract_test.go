@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestExtract(t *testing.T) {
@@ -49,6 +50,20 @@ func TestExtract(t *testing.T) {
 	} {
 		if got, err := Extract(output); !errors.Is(err, want) {
 			t.Errorf("%.60q: %.60q, %v; want %v", output, got, err, want)
+		}
+	}
+}
+
+// TestExtractEndsSoon reads outputs made to take long.
+func TestExtractEndsSoon(t *testing.T) {
+	for _, part := range []string{"*", "`", "$", ".", "<", "<think>", "\\boxed{", "\\boxed{1}", "Answer: 1\n", "answer is ", "{", "\n", "```\n", "\xff", "answer:"} {
+		bomb := strings.Repeat(part, MaxOutput/len(part))
+		start := time.Now()
+		Extract(bomb)
+		Extract("\\boxed{" + bomb[:MaxOutput-20] + "}")
+		ExtractCode(bomb)
+		if d := time.Since(start); d > 3*time.Second {
+			t.Errorf("%q took %v", part, d)
 		}
 	}
 }
