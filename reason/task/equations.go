@@ -131,7 +131,12 @@ func solveLast(a, b, c int, name string) string {
 func solved(name string, solution *big.Rat) Verifier {
 	return func(_ context.Context, answer string) Verdict {
 		s := clean(answer)
-		if a, b, ok := strings.Cut(s, "="); ok && strings.EqualFold(strings.TrimSpace(a), name) {
+		if a, b, ok := strings.Cut(s, "="); ok {
+			// "3x+1=7" names a number and is no solution; "so x = 6/3 = 2" is one.
+			left := strings.Fields(a)
+			if len(left) == 0 || !strings.EqualFold(strings.TrimLeft(left[len(left)-1], "$("), name) {
+				return wrong("%.40q does not give %s", answer, name)
+			}
 			s = b
 		}
 		got, written, err := readNumber(s)
