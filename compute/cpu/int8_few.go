@@ -5,7 +5,7 @@ import "unsafe"
 const (
 	// int8FewRows is up to how many rows of A weights are taken apart anew for every
 	// int8FewMost of them, in registers; for more it pays to do it once, into panels.
-	int8FewRows = 12
+	int8FewRows = 16
 	// int8FewBytes of weights stay in the second-level cache until all rows and their
 	// rests have met them.
 	int8FewBytes = 64 << 10

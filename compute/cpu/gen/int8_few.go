@@ -17,6 +17,7 @@ type fewSink struct {
 	a, x rows // A's codes and aux
 	acc  Mem
 	sums []reg.VecVirtual
+	ones reg.VecVirtual // the constant, where every quad needs it
 }
 
 func (s *fewSink) quad(_, q int, v reg.VecVirtual) {
@@ -41,7 +42,7 @@ func (s *fewSink) quad(_, q int, v reg.VecVirtual) {
 		}
 		e.VPMADDUBSW(t, u, to)
 		if s.widens() {
-			e.VPMADDWD(e.ones16, to, to)
+			e.VPMADDWD(s.ones, to, to)
 		}
 		if q > 0 {
 			add(t, sum, sum)
@@ -126,6 +127,10 @@ func (e *int8Gen) fewTile(f blockFormat, n int, acc, state Mem) {
 	e.MOVQ(first, start)
 	blocks := e.arg("blocks")
 	s := &fewSink{e: e, f: f, acc: acc, a: e.tileRows(e.arg("a"), lda, n), x: e.tileRows(e.arg("aux"), lda, n)}
+	if s.widens() {
+		s.ones = e.vec()
+		e.VMOVDQU(e.ones16, s.ones)
+	}
 	e.Label(loop)
 	s.sums = e.vecs(n)
 	e.ahead(f, next)
