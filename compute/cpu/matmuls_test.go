@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -70,7 +69,7 @@ func TestMatMulsAreMatMuls(t *testing.T) {
 					return out
 				}
 				if !slices.EqualFunc(run(true), run(false), slices.Equal) {
-					t.Error(fmt.Sprintf("%d threads, %d rows, accumulate %v: other bits", threads, m, acc))
+					t.Errorf("%d threads, %d rows, accumulate %v: other bits", threads, m, acc)
 				}
 			}
 		}
