@@ -54,11 +54,11 @@ func TestPython(t *testing.T) {
 		{"the host's files", "print(open('" + secret + "').read())\ndef add(a, b): return a + b", 0, "FileNotFoundError"},
 		{"the users", "open('/etc/passwd')\ndef add(a, b): return a + b", 0, "FileNotFoundError"},
 		{"write outside", "open('/usr/mark', 'w')\ndef add(a, b): return a + b", 0, "Error"},
-		{"a file too large", "f = open('/work/x', 'wb')\nfor i in range(64): f.write(b'0' * (1 << 20))\ndef add(a, b): return a + b", 0, ""},
+		{"a file too large", "f = open('/box/x', 'wb')\nfor i in range(64): f.write(b'0' * (1 << 20))\ndef add(a, b): return a + b", 0, ""},
 		{"memory", "x = bytearray(4 << 30)\ndef add(a, b): return a + b", 0, "MemoryError"},
 		{"too much output", "import os, sys\nwhile True: os.write(3, b'x' * 65536) if False else [os.write(fd, b'x' * 65536) for fd in (3, 4)]", 0, ""},
 		{"is nobody here", "import os\ndef add(a, b): return a + b if (os.getuid() == 0 or os.getuid() >= 2000000000) and len(os.listdir('/')) < 9 and os.getpid() == 1 else None", 1, "right"},
-		{"privileges", "import ctypes\nlibc = ctypes.CDLL(None)\ndef add(a, b): return a + b if libc.mount(b'a', b'/work', b'tmpfs', 0, 0) == -1 and libc.sethostname(b'x', 1) == -1 and libc.chroot(b'/tmp') == -1 else None", 1, "right"},
+		{"privileges", "import ctypes\nlibc = ctypes.CDLL(None)\ndef add(a, b): return a + b if libc.mount(b'a', b'/box', b'tmpfs', 0, 0) == -1 and libc.sethostname(b'x', 1) == -1 and libc.chroot(b'/tmp') == -1 else None", 1, "right"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -88,8 +88,8 @@ func runGo(ctx context.Context, code, entry string, args []byte) ([]byte, error)
 		return nil, err
 	}
 	return runSandboxed(ctx, sandboxJob{
-		Files: map[string][]byte{"answer": binary}, Args: []string{"/work/answer"}, Memory: goMemory, CPU: goCPU,
-		Env: []string{"HOME=/work", "GOMAXPROCS=2", "GOMEMLIMIT=512MiB", "GOTRACEBACK=none"},
+		Files: map[string][]byte{"answer": binary}, Args: []string{"/box/answer"}, Memory: goMemory, CPU: goCPU,
+		Env: []string{"HOME=/box", "GOMAXPROCS=2", "GOMEMLIMIT=512MiB", "GOTRACEBACK=none"},
 	}, args)
 }
 

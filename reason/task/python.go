@@ -70,14 +70,14 @@ func (p python) probe() error {
 func (p python) job(code, harness string) sandboxJob {
 	j := sandboxJob{
 		Binds: p.binds, Memory: pythonMemory, CPU: pythonCPU,
-		Env:  []string{"PATH=/usr/bin:/bin", "HOME=/work", "LANG=C.UTF-8", "PYTHONHASHSEED=0"},
+		Env:  []string{"PATH=/usr/bin:/bin", "HOME=/box", "LANG=C.UTF-8", "PYTHONHASHSEED=0"},
 		Args: []string{p.path, "-I", "-S", "-B"},
 	}
 	if code != "" {
 		j.Args = append(j.Args, "-c", code)
 		return j
 	}
-	j.Args = append(j.Args, "/work/"+harness)
+	j.Args = append(j.Args, "/box/"+harness)
 	j.Files = map[string][]byte{harness: pythonHarness}
 	return j
 }

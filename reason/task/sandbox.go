@@ -33,7 +33,7 @@ type sandboxJob struct {
 	Root string
 	// Binds are folders that the program may read, at their own places.
 	Binds []string
-	// Files are put into its folder, /work.
+	// Files are put into its folder, /box.
 	Files map[string][]byte
 	// Args is the program's path, in the sandbox, and its arguments; Env its environment.
 	Args, Env []string

@@ -161,7 +161,7 @@ func enterSandbox() error {
 	return fmt.Errorf("starting %s: %w", job.Args[0], syscall.Exec(job.Args[0], job.Args, job.Env))
 }
 
-// buildRoot makes a file system in memory the root: the job's files in /work, the folders
+// buildRoot makes a file system in memory the root: the job's files in /box, the folders
 // to read, three devices, nothing else.
 func buildRoot(job sandboxJob) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -171,14 +171,14 @@ func buildRoot(job sandboxJob) error {
 	if err := unix.Mount("tmpfs", job.Root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, size); err != nil {
 		return fmt.Errorf("mounting a file system in memory: %w", err)
 	}
-	for _, dir := range []string{"work", "tmp", "dev"} {
+	for _, dir := range []string{"box", "tmp", "dev"} {
 		path := filepath.Join(job.Root, dir)
 		if err := errors.Join(os.Mkdir(path, 0o777), os.Chmod(path, 0o777)); err != nil {
 			return err
 		}
 	}
 	for name, content := range job.Files {
-		if err := os.WriteFile(filepath.Join(job.Root, "work", name), content, 0o755); err != nil {
+		if err := os.WriteFile(filepath.Join(job.Root, "box", name), content, 0o755); err != nil {
 			return err
 		}
 	}
@@ -238,7 +238,7 @@ func enterRoot(root string) error {
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("letting the old root go: %w", err)
 	}
-	return os.Chdir("/work")
+	return os.Chdir("/box")
 }
 
 // dropPrivileges becomes another user, if one is given, and gives up every capability, in
