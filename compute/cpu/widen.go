@@ -79,11 +79,13 @@ func (t *gemmKernels) widenFP8(dst *float32, ldd int, w *compute.Tensor, rows, c
 			for i := 0; i < m && whole < n; i++ {
 				w.Widen(slice(floatAt(to, i*ldd+4*whole), n-whole), rows.from+i, c.from+whole)
 			}
-			c.from += n
-			to = floatAt(to, 4*n)
+			if c.from += n; c.from < c.to {
+				to = floatAt(to, 4*n)
+			}
 		}
-		rows.from += m
-		dst = floatAt(dst, m*ldd)
+		if rows.from += m; rows.from < rows.to {
+			dst = floatAt(dst, m*ldd)
+		}
 	}
 }
 
