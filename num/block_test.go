@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -15,7 +16,11 @@ import (
 // TestGoldenBlocks decodes the golden blocks of every type found and encodes the golden
 // source, and compares bit for bit.
 func TestGoldenBlocks(t *testing.T) {
-	m := golden.Read(t, filepath.Join(golden.Dir(t), "gguf", "blocks.safetensors"))
+	path := filepath.Join(golden.Dir(t), "gguf", "blocks.safetensors")
+	if _, err := os.Stat(path); err != nil {
+		t.Skip(err)
+	}
+	m := golden.Read(t, path)
 	seen := 0
 	for _, b := range blockTypes() {
 		if _, ok := m[b.String()+".blocks"]; !ok {
