@@ -38,12 +38,18 @@ func located(ctx context.Context, s streams, name string) (string, error) {
 	if !errors.As(err, &missing) || s.in == nil || !term.IsTerminal(int(s.in.Fd())) || !isTerminal(s.err) {
 		return path, err
 	}
-	fmt.Fprintf(s.err, "%s is not here. Fetch it from the hub? [Y/n] ", name)
-	answer, rerr := bufio.NewReader(io.LimitReader(s.in, 100)).ReadString('\n')
-	if a := strings.ToLower(strings.TrimSpace(answer)); rerr != nil || a != "" && a != "y" && a != "yes" {
+	a, rerr := ask(s, name+" is not here. Fetch it from the hub? [Y/n] ")
+	if rerr != nil || a != "" && a != "y" && a != "yes" {
 		return "", err
 	}
 	return pull(ctx, s, name)
+}
+
+// ask puts a question on the terminal and returns the answer in lower case.
+func ask(s streams, question string) (string, error) {
+	fmt.Fprint(s.err, question)
+	answer, err := bufio.NewReader(io.LimitReader(s.in, 100)).ReadString('\n')
+	return strings.ToLower(strings.TrimSpace(answer)), err
 }
 
 // open loads the model at path, or of that name on the hub, and passes on its warnings.

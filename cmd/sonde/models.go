@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -164,11 +162,9 @@ func confirm(s streams, question string) (bool, error) {
 	if s.in == nil || !term.IsTerminal(int(s.in.Fd())) {
 		return false, usageError{errors.New("nobody can answer whether to remove: give --yes"), "rm"}
 	}
-	fmt.Fprintf(s.err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(io.LimitReader(s.in, 100)).ReadString('\n')
+	a, err := ask(s, question+" [y/N] ")
 	if err != nil && err != io.EOF {
 		return false, err
 	}
-	a := strings.ToLower(strings.TrimSpace(answer))
 	return a == "y" || a == "yes", nil
 }
