@@ -159,7 +159,13 @@ func FuzzLoadTokenizer(f *testing.F) {
 			return
 		}
 		const s = "abc <think> \xff 你好 123\n"
-		if got := string(tok.DecodeBytes(tok.Encode(s))); tok.normalize == nil && got != s {
+		want := "" // without the bytes that the vocabulary lacks, where no merge makes up for them
+		for i := range len(s) {
+			if tok.spm != nil || tok.byteID[s[i]] != noByte {
+				want += s[i : i+1]
+			}
+		}
+		if got := string(tok.DecodeBytes(tok.Encode(s))); tok.normalize == nil && got != s && got != want {
 			t.Errorf("%q comes back as %q", s, got)
 		}
 		tok.Decode(tok.EncodeWithSpecial(s))
