@@ -15,6 +15,10 @@ type TrainOptions struct {
 	// Threads is how many goroutines count pieces; 0 means one a core. The result
 	// does not depend on it.
 	Threads int
+	// SingleDigits makes every digit a piece of its own, as SmolLM and Qwen do, so that a
+	// model need not learn by heart what each group of three digits is made of: the
+	// choice where arithmetic matters. The pre-tokeniser is SmolLM's then.
+	SingleDigits bool
 	// Progress, if set, is called now and then: while text is read with the bytes
 	// read and total 0, then with the merges found and those wanted.
 	Progress func(done, total int64)
@@ -52,7 +56,7 @@ const (
 )
 
 // TrainBPE makes a byte-level BPE vocabulary from documents, with DeepSeek-V3's
-// pre-tokeniser: ids 0 to 2 begin, end and pad a text, 256 bytes and the merges
+// pre-tokeniser (see SingleDigits for the other choice): ids 0 to 2 begin, end and pad a text, 256 bytes and the merges
 // follow, and the last four ids are <｜User｜>, <｜Assistant｜>, <think> and </think>.
 //
 // Each round joins the pair of neighbouring tokens that occurs most often; of equals
@@ -85,7 +89,7 @@ func TrainBPE(ctx context.Context, docs func(yield func([]byte) bool), o TrainOp
 	if err := tr.run(ctx, o.VocabSize-MinVocab, o.Progress); err != nil {
 		return nil, err
 	}
-	t, err := tr.tokenizer(o.VocabSize)
+	t, err := tr.tokenizer(o)
 	if err == nil && t.placeholders > 0 && o.Warn != nil {
 		o.Warn(fmt.Sprintf("the text gives %d merges where a vocabulary of %d has room for %d: %d ids are placeholders; more text or a vocabulary of %d would use all",
 			len(tr.merges), o.VocabSize, o.VocabSize-MinVocab, t.placeholders, o.VocabSize-t.placeholders))
@@ -94,10 +98,14 @@ func TrainBPE(ctx context.Context, docs func(yield func([]byte) bool), o TrainOp
 }
 
 // tokenizer builds the result the way a file is loaded, so that both are the same.
-func (tr *trainer) tokenizer(size int) (*Tokenizer, error) {
-	f := new(tokenizerJSON)
+func (tr *trainer) tokenizer(o TrainOptions) (*Tokenizer, error) {
+	f, size := new(tokenizerJSON), o.VocabSize
 	f.Normalizer = json.RawMessage(`{"type":"Sequence","normalizers":[]}`)
 	f.PreTokenizer = deepseekPreTokenizerJSON()
+	if o.SingleDigits {
+		f.PreTokenizer = json.RawMessage(`{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},` +
+			`{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}]}`)
+	}
 	f.PostProcessor = json.RawMessage(`{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":false,"use_regex":true}`)
 	f.Decoder = json.RawMessage(`{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true}`)
 	f.Model.Vocab = make(map[string]int32, size)

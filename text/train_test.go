@@ -160,3 +160,21 @@ func TestTrainErrors(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
+
+// TestSingleDigits: no merge joins two digits, and the file says so to others' readers.
+func TestSingleDigits(t *testing.T) {
+	docs := [][]byte{[]byte("12 and 12 and 12 and 1212 and 12")}
+	for _, single := range []bool{false, true} {
+		tok := mustTrain(t, docs, TrainOptions{VocabSize: MinVocab + 8, SingleDigits: single})
+		again, err := LoadTokenizer(mustJSON(t, tok))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(again.Encode("1212")); single != (n == 4) {
+			t.Errorf("SingleDigits %v: 1212 has %d tokens", single, n)
+		}
+		if n := len(again.Encode(" and")); n != 1 {
+			t.Errorf("SingleDigits %v: \" and\" has %d tokens", single, n)
+		}
+	}
+}

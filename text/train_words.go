@@ -66,14 +66,14 @@ func (t *wordTable) double() {
 	}
 }
 
-// addText counts the pieces of a document.
-func (t *wordTable) addText(cls *classTable, doc []byte) {
+// addText counts the pieces that scan cuts a document into.
+func (t *wordTable) addText(cls *classTable, scan func(*classTable, string, int) int, doc []byte) {
 	if len(doc) == 0 {
 		return
 	}
 	s := unsafe.String(&doc[0], len(doc)) // the scanner keeps nothing of it
 	for i := 0; i < len(s); {
-		end := scanDeepSeek(cls, s, i)
+		end := scan(cls, s, i)
 		for i < end {
 			j := min(end, i+maxTrainPiece)
 			if j-i > 1 { // a single byte has no pairs
@@ -112,11 +112,14 @@ func countWords(ctx context.Context, docs func(yield func([]byte) bool), o Train
 		tables[i] = newWordTable(seed)
 		free <- new(batch)
 		wg.Go(func() {
-			cls := classes()
+			cls, scan := classes(), scanDeepSeek
+			if o.SingleDigits {
+				scan = scanSmolLM
+			}
 			for b := range work {
 				start := 0
 				for _, end := range b.ends {
-					tables[i].addText(cls, b.text[start:end])
+					tables[i].addText(cls, scan, b.text[start:end])
 					start = end
 				}
 				free <- b
