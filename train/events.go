@@ -35,13 +35,16 @@ func createEvents(run string, step int) (*events, error) {
 	return e, e.write(appendBytes(nil, sessionLog, []byte{1 << 3, start}), step+1)
 }
 
-// scalars writes one value for each tag at a step.
-func (e *events) scalars(step int, tags []string, values []float64) error {
+// numbers writes a step's numbers, those that are finite.
+func (e *events) numbers(step int, numbers []Number) error {
 	var summary []byte
-	for i, tag := range tags {
-		value := appendBytes(nil, 1, []byte(tag))
+	for _, n := range numbers {
+		if !finite(n.Value) {
+			continue
+		}
+		value := appendBytes(nil, 1, []byte(n.Name))
 		value = append(value, 2<<3|5)
-		value = binary.LittleEndian.AppendUint32(value, math.Float32bits(float32(values[i])))
+		value = binary.LittleEndian.AppendUint32(value, math.Float32bits(float32(n.Value)))
 		summary = appendBytes(summary, 1, value)
 	}
 	return e.write(appendBytes(nil, 5, summary), step)

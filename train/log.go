@@ -1,137 +1,84 @@
 package train
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 )
 
-// Line is one step as log.jsonl holds it.
+// Line is one step of pre-training as log.jsonl holds it.
 type Line struct {
-	Step        int      `json:"step"`   // from 1
-	Tokens      int64    `json:"tokens"` // learned from so far
-	Loss        float64  `json:"loss"`   // nats per token, every digit
-	MTPLoss     float64  `json:"mtp_loss"`
-	LR          float64  `json:"lr"`
-	GradNorm    float64  `json:"grad_norm"`     // before clipping
-	LoadMaxMean float64  `json:"load_max_mean"` // of the layer with the worst balance
-	TokensPerS  float64  `json:"tokens_per_s"`
-	MFU         float64  `json:"mfu"` // share of the machine's peak, 0 where that is unknown
-	HeldoutBPB  *float64 `json:"heldout_bpb,omitempty"`
+	Step        int
+	Tokens      int64   // learned from so far
+	Loss        float64 // nats per token
+	BPB         float64 // bits per byte of the training text
+	MTPLoss     float64 // nats per token
+	LR          float64
+	GradNorm    float64 // before clipping
+	LoadMaxMean float64 // of the layer with the worst balance
+	TokensPerS  float64
+	MFU         float64   // share of the machine's peak, 0 where that is unknown
+	HeldoutBPB  *float64  // nil where the step did not look
+	Loads       [][]int64 // per MoE layer: tokens that chose each expert
 }
 
-// stepLog appends to log.jsonl.
-type stepLog struct {
-	f    *os.File
-	line Line  // the last one
-	at   int64 // where it begins
-	end  int64
+// numbers names the fields of l; pointers reach them.
+func (l *Line) numbers() []struct {
+	name  string
+	value *float64
+} {
+	return []struct {
+		name  string
+		value *float64
+	}{{"loss", &l.Loss}, {"bits_per_byte", &l.BPB}, {"mtp_loss", &l.MTPLoss}, {"lr", &l.LR}, {"grad_norm", &l.GradNorm},
+		{"load_max_mean", &l.LoadMaxMean}, {"tokens_per_s", &l.TokensPerS}, {"mfu", &l.MFU}}
 }
 
-func logPath(run string) string { return filepath.Join(run, "log.jsonl") }
+// heldoutBPB is the name of Line.HeldoutBPB.
+const heldoutBPB = "heldout_bpb"
 
-// openLog opens the log and cuts it after step, so that every step stands in it once.
-// The lines kept are shown to each.
-func openLog(run string, step int, each func(Line)) (*stepLog, error) {
-	f, err := os.OpenFile(logPath(run), os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("the run's log: %w", err)
+// record is the line for the journal.
+func (l *Line) record() Record {
+	r := Record{Step: l.Step, Loads: l.Loads, Numbers: []Number{{"tokens", float64(l.Tokens)}}}
+	for _, n := range l.numbers() {
+		r.Numbers = append(r.Numbers, Number{n.name, *n.value})
 	}
-	l := &stepLog{f: f}
-	err = l.readLines(f, step, each)
-	if err == nil && l.line.Step < step {
-		err = fmt.Errorf("%s holds %d of the %d steps before the checkpoint: restore it, or begin another run", f.Name(), l.line.Step, step)
+	if l.HeldoutBPB != nil {
+		r.Set(heldoutBPB, *l.HeldoutBPB)
 	}
-	if err == nil {
-		err = f.Truncate(l.end)
-	}
-	if err == nil {
-		_, err = f.Seek(l.end, io.SeekStart)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("the run's log: %w", err)
-	}
-	return l, nil
+	return r
 }
 
-// readLines reads whole lines up to a step.
-func (l *stepLog) readLines(r io.Reader, step int, each func(Line)) error {
-	in := bufio.NewReader(r)
-	for {
-		raw, err := in.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		var line Line
-		if json.Unmarshal(bytes.TrimSpace(raw), &line) != nil || line.Step != l.line.Step+1 || line.Step > step {
-			return nil
-		}
-		l.line, l.at, l.end = line, l.end, l.end+int64(len(raw))
-		each(line)
+// lineOf is record's inverse.
+func lineOf(r Record) Line {
+	l := Line{Step: r.Step, Loads: r.Loads}
+	tokens, _ := r.Get("tokens")
+	l.Tokens = int64(tokens)
+	for _, n := range l.numbers() {
+		*n.value, _ = r.Get(n.name)
 	}
+	if v, ok := r.Get(heldoutBPB); ok {
+		l.HeldoutBPB = &v
+	}
+	return l
 }
 
-// ReadLog returns the lines of a run's log.jsonl.
+// ReadLog returns the lines of a pre-training run's log.jsonl.
 func ReadLog(run string) ([]Line, error) {
-	f, err := os.Open(logPath(run))
-	if err != nil {
-		return nil, fmt.Errorf("the run's log: %w", err)
+	steps, err := ReadJournal(run)
+	lines := make([]Line, 0, len(steps))
+	for _, r := range steps {
+		lines = append(lines, lineOf(r))
 	}
-	defer f.Close()
-	var lines []Line
-	err = (&stepLog{}).readLines(f, maxSteps, func(l Line) { lines = append(lines, l) })
 	return lines, err
 }
 
-func (l *stepLog) add(line *Line) error {
-	raw, err := json.Marshal(line)
-	if err == nil {
-		_, err = l.f.Write(append(raw, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("writing the run's log: %w", err)
-	}
-	l.line, l.at, l.end = *line, l.end, l.end+int64(len(raw))+1
-	return nil
-}
+// tmpSuffix marks what is not whole yet.
+const tmpSuffix = ".sonde-tmp"
 
-// amend writes the last line again with what the final evaluation found, in one write
-// that makes it no shorter, so that a kill leaves the old line or the new one.
-func (l *stepLog) amend(heldoutBPB float64) error {
-	l.line.HeldoutBPB = &heldoutBPB
-	raw, err := json.Marshal(l.line)
-	if err == nil {
-		_, err = l.f.WriteAt(append(raw, '\n'), l.at)
-	}
-	if err != nil {
-		return fmt.Errorf("writing the run's log: %w", err)
-	}
-	l.end = l.at + int64(len(raw)) + 1
-	return l.sync()
-}
-
-// sync makes the lines durable; a checkpoint must not be newer than its log.
-func (l *stepLog) sync() error {
-	if err := l.f.Sync(); err != nil {
-		return fmt.Errorf("writing the run's log: %w", err)
-	}
-	return nil
-}
-
-func (l *stepLog) close() { l.f.Close() }
-
-// writeFile replaces a file as a whole: temporary, sync, rename.
-func writeFile(name string, raw []byte) error {
-	tmp := name + ".sonde-tmp" // cleared away with the run's other leftovers
+// WriteFile replaces a file as a whole: temporary, sync, rename.
+func WriteFile(name string, raw []byte) error {
+	tmp := name + tmpSuffix // cleared away with the run's other leftovers
 	f, err := os.Create(tmp)
 	if err == nil {
 		_, err = f.Write(raw)
@@ -152,10 +99,11 @@ func writeFile(name string, raw []byte) error {
 	return nil
 }
 
-func writeJSON(name string, v any) error {
+// WriteJSON is WriteFile of v as indented JSON.
+func WriteJSON(name string, v any) error {
 	raw, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
-	return writeFile(name, append(raw, '\n'))
+	return WriteFile(name, append(raw, '\n'))
 }

@@ -2,6 +2,8 @@ package train
 
 import (
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"hash/crc32"
 	"math"
 	"os"
@@ -17,44 +19,102 @@ func exists(name string) bool {
 	return err == nil
 }
 
-func TestLogIsCutAtTheCheckpoint(t *testing.T) {
+func TestJournalIsCutAtTheCheckpoint(t *testing.T) {
 	run := t.TempDir()
-	l, err := openLog(run, 0, func(Line) { t.Error("an empty log has a line") })
+	j, err := OpenJournal(run, 0, func(Record) { t.Error("an empty log has a line") })
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 1; i <= 5; i++ {
-		if err := l.add(&Line{Step: i, Loss: 1 / float64(i) / 3}); err != nil {
+		r := Record{Step: i, Numbers: []Number{{"loss", 1 / float64(i) / 3}, {"kl", math.NaN()}}, Loads: [][]int64{{int64(i), 0}}}
+		if err := j.Add(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.WriteRollouts(i, []Rollout{{Step: i, Text: "<think>"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l.f.WriteString(`{"step":6,"lo`) // cut off by a kill
-	l.close()
+	wantError(t, j.Add(Record{Step: 7}), "step 7 after step 5")
+	j.f.WriteString(`{"step":6,"lo`) // cut off by a kill
+	put(t, RolloutsPath(run, 2)+tmpSuffix, "{")
+	j.Close()
 
 	var losses []float64
-	l, err = openLog(run, 3, func(l Line) { losses = append(losses, l.Loss) })
+	j, err = OpenJournal(run, 3, func(r Record) {
+		loss, _ := r.Get("loss")
+		losses = append(losses, loss)
+		if _, ok := r.Get("kl"); ok || r.Loads[0][0] != int64(r.Step) || r.Time < 1e9 {
+			t.Errorf("a line is read as %+v", r)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]float64{1.0 / 3, 1.0 / 2 / 3, 1.0 / 3 / 3}, losses); diff != "" {
 		t.Error(diff)
 	}
-	if err := l.add(&Line{Step: 4, Loss: 9}); err != nil {
+	left, _ := filepath.Glob(filepath.Join(run, "rollouts", "*"))
+	if len(left) != 3 || left[2] != RolloutsPath(run, 3) {
+		t.Errorf("the rollouts left are %q", left)
+	}
+	if raw, err := os.ReadFile(left[0]); err != nil || !strings.Contains(string(raw), `"text":"<think>"`) {
+		t.Errorf("a rollout is %s, %v", raw, err)
+	}
+	addAmended(t, j, run)
+	_, err = OpenJournal(run, 9, nil)
+	wantError(t, err, "5 of the 9 steps", "log.jsonl")
+}
+
+// addAmended writes two more steps, the first amended to a longer line and back.
+func addAmended(t *testing.T, j *Journal, run string) {
+	t.Helper()
+	for i, amend := range []float64{1.25, 1.0 / 3, 2} {
+		if i != 1 {
+			if err := j.Add(Record{Step: 4 + i/2, Numbers: []Number{{"loss", 9}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := j.Amend(Number{heldoutBPB, amend}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Amend(Number{heldoutBPB, 1.0 / 3}, Number{heldoutBPB, 2}); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.amend(1.25); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.amend(1.25); err != nil {
-		t.Fatal(err)
-	}
-	l.close()
+	j.Close()
 	lines, err := ReadLog(run)
-	if err != nil || len(lines) != 4 || lines[3].Loss != 9 || lines[3].HeldoutBPB == nil || *lines[3].HeldoutBPB != 1.25 || lines[2].HeldoutBPB != nil {
+	if err != nil || len(lines) != 5 || lines[3].Loss != 9 || *lines[3].HeldoutBPB != 1.0/3 || *lines[4].HeldoutBPB != 2 || lines[2].HeldoutBPB != nil {
 		t.Errorf("read %+v, %v", lines, err)
 	}
-	_, err = openLog(run, 7, func(Line) {})
-	wantError(t, err, "4 of the 7 steps", "log.jsonl")
+}
+
+// Logs of programs before the journal had one name for everything: read, not refused.
+func TestOldLogsAreRead(t *testing.T) {
+	run := t.TempDir()
+	put(t, logPath(run), `{"step":1,"tokens":2048,"loss":5.5,"mtp_loss":0,"lr":0.001,"grad_norm":2,"load_max_mean":1.5,"tokens_per_s":1000,"mfu":0.5,"heldout_bpb":3.5}`+"\n")
+	want := 3.5
+	got, err := ReadLog(run)
+	if diff := cmp.Diff([]Line{{Step: 1, Tokens: 2048, Loss: 5.5, LR: 0.001, GradNorm: 2, LoadMaxMean: 1.5, TokensPerS: 1000, MFU: 0.5, HeldoutBPB: &want}}, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+func TestRunFileHasOneKind(t *testing.T) {
+	run := t.TempDir()
+	if err := (&RunFile[Options]{Kind: "sft", Options: Options{Steps: 3}, TotalSteps: 3}).Write(run); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := ReadRun[json.RawMessage](run, ""); err != nil || r.Kind != "sft" || r.TotalSteps != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	_, err := ReadRun[Options](run, "train")
+	wantError(t, err, "of the kind sft", "--out")
+	if !errors.Is(err, ErrExists) {
+		t.Error("another kind's folder is not free")
+	}
+	put(t, runPath(run), `{"format":7}`)
+	_, err = ReadRun[Options](run, "train")
+	wantError(t, err, "format 7")
 }
 
 // Reads back what the event writer wrote, by the formats' descriptions.
@@ -64,7 +124,7 @@ func TestEventsAreFramedAndSummed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.scalars(4, []string{"loss", "lr"}, []float64{2.5, 0.25}); err != nil {
+	if err := e.numbers(4, []Number{{"loss", 2.5}, {"kl", math.Inf(1)}, {"lr", 0.25}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.close(); err != nil {
@@ -141,7 +201,7 @@ func TestCurve(t *testing.T) {
 
 func TestSamplesCannotSteerTheTerminal(t *testing.T) {
 	var b strings.Builder
-	newProgress(&b).sample(3, "ok\n\x1b[2Jgone\u009b1m\ttab")
+	NewProgress(&b).sample(3, "ok\n\x1b[2Jgone\u009b1m\ttab")
 	if got := b.String(); got != "sample at step 3:\n  | ok\n  | [2Jgone1m\ttab\n" {
 		t.Errorf("%q", got)
 	}
@@ -160,7 +220,7 @@ func TestEventsEndWithTheHeldOutText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "\x10\x03\x2a\x1e\x0a\x1c\x0a\x15heldout_bits_per_byte\x15" + string(binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(s.HeldoutBPB))))
+	want := "\x10\x03\x2a\x14\x0a\x12\x0a\x0bheldout_bpb\x15" + string(binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(s.HeldoutBPB))))
 	if tail := string(raw[:len(raw)-4]); !strings.HasSuffix(tail, want) {
 		t.Errorf("the file ends with %q, expected %q", tail[max(0, len(tail)-60):], want)
 	}

@@ -39,9 +39,8 @@ type run struct {
 	heldout *tokenFile
 	eval    *evaluator
 	hf      checkpoint.HF
-	log     *stepLog
-	events  *events
-	p       *progress
+	journal *Journal
+	p       *Progress
 	spikes  spikeWatch
 	peak    float64 // GFLOP/s that the backend reaches at most; 0: unknown
 
@@ -70,7 +69,7 @@ func Run(ctx context.Context, c Config, out io.Writer) (s *Summary, err error) {
 	}
 	started := time.Now()
 	c.threadCount = c.Backend.Threads()
-	r := &run{c: &c, o: &c.Options, p: newProgress(out)}
+	r := &run{c: &c, o: &c.Options, p: NewProgress(out)}
 	if err := precheck(r.c); err != nil { // before the folder is made
 		return nil, err
 	}
@@ -105,7 +104,7 @@ func (r *run) all(ctx context.Context, started time.Time) (*Summary, error) {
 		return nil, err
 	}
 	if s := r.finished(); s != nil {
-		r.p.note("%s is finished: %d steps, %.4f bits per byte held out. Use it with\n  sonde run %s \"your text\"", r.o.Out, s.Steps, s.HeldoutBPB, shellQuote(r.o.Out))
+		r.p.Note("%s is finished: %d steps, %.4f bits per byte held out. Use it with\n  sonde run %s \"your text\"", r.o.Out, s.Steps, s.HeldoutBPB, ShellQuote(r.o.Out))
 		return s, nil
 	}
 	if err := r.open(ctx); err != nil {
@@ -129,7 +128,7 @@ func (r *run) all(ctx context.Context, started time.Time) (*Summary, error) {
 // open prepares the data and allocates the model.
 func (r *run) open(ctx context.Context) error {
 	var err error
-	if r.cfg, err = r.file.config(); err != nil {
+	if r.cfg, err = modelConfig(r.file); err != nil {
 		return err
 	}
 	if r.data, r.tok, err = prepare(ctx, r.o, r.p); err != nil {
@@ -177,8 +176,8 @@ func (r *run) allocate() {
 		r.targets[i] = make([]int32, n)
 	}
 	r.eval = newEvaluator(r.w.model, r.heldout, r.data.Counts.HeldoutBytes, r.o.SeqLen, n/r.o.SeqLen)
-	r.p.note("model      %s parameters, %s active; %d tokens a sequence, %d to %d a step",
-		thousands(float64(r.cfg.TotalParams())), thousands(float64(r.cfg.ActiveParams())), r.o.SeqLen, r.o.BatchStart, r.o.Batch)
+	r.p.Note("model      %s parameters, %s active; %d tokens a sequence, %d to %d a step",
+		Thousands(float64(r.cfg.TotalParams())), Thousands(float64(r.cfg.ActiveParams())), r.o.SeqLen, r.o.BatchStart, r.o.Batch)
 }
 
 // loop runs the steps that are left.
@@ -192,7 +191,7 @@ func (r *run) loop(ctx context.Context) error {
 		}
 		r.seconds = beforeSeconds + time.Since(begun).Seconds()
 		left := time.Duration(float64(time.Since(begun)) / float64(r.step-first) * float64(r.sched.steps-r.step))
-		r.p.step(line, r.sched.steps, r.bpb(line.Loss), left)
+		r.p.step(line, r.sched.steps, left)
 		if err := r.afterStep(ctx); err != nil {
 			return r.stopped(err)
 		}
@@ -216,8 +215,8 @@ func (r *run) afterStep(ctx context.Context) error {
 // finish evaluates all of the held-out text and writes the summary.
 func (r *run) finish(ctx context.Context) (*Summary, error) {
 	began := time.Now()
-	r.p.keep()
-	r.p.show("held-out   evaluating", true)
+	r.p.Keep()
+	r.p.Show("held-out   evaluating", true)
 	res, err := r.eval.run(ctx, r.act, 1)
 	if err != nil {
 		return nil, r.stopped(err)
@@ -228,14 +227,11 @@ func (r *run) finish(ctx context.Context) (*Summary, error) {
 	}
 	s := &Summary{Steps: r.step, Tokens: r.sched.tokens(r.step), Seconds: r.seconds + time.Since(began).Seconds(),
 		HeldoutBPB: res.bpb, GzipBPB: gz, LoadMaxMean: worstLoad(res.loads)}
-	if err := r.log.amend(res.bpb); err != nil {
-		return nil, r.explain(err)
-	}
-	if err := r.events.scalars(r.step, []string{"heldout_bits_per_byte"}, []float64{res.bpb}); err != nil {
+	if err := r.journal.Amend(Number{heldoutBPB, res.bpb}); err != nil {
 		return nil, r.explain(err)
 	}
 	r.heldCurv = append(r.heldCurv, point{r.step, res.bpb})
-	if err := writeJSON(summaryPath(r.o.Out), s); err != nil {
+	if err := WriteJSON(summaryPath(r.o.Out), s); err != nil {
 		return nil, r.explain(err)
 	}
 	r.p.report(s, r.o.Out, r.curve, r.heldCurv)
@@ -261,11 +257,8 @@ func (r *run) close() {
 			f.close()
 		}
 	}
-	if r.log != nil {
-		r.log.close()
-	}
-	if r.events != nil {
-		r.events.close()
+	if r.journal != nil {
+		r.journal.Close()
 	}
 	if r.w != nil {
 		r.w.free()
@@ -273,5 +266,5 @@ func (r *run) close() {
 	if r.act != nil {
 		r.act.Free()
 	}
-	r.p.keep()
+	r.p.Keep()
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"reflect"
 	"strings"
 
 	"sonde/model/deepseek"
@@ -76,16 +75,6 @@ func ptr[T any](v T) *T { return &v }
 var commonDefaults = Options{TextField: "text", Piece: 2 << 20, Heldout: ptr(0.03), Seed: ptr[uint64](1), Ramp: ptr(0.03), LREnd: ptr(0.05),
 	Decay: ptr(0.1), Clip: ptr(1.0), MTPLambda: ptr(0.3), Alpha: ptr(1e-4), Compute: "f32", Keep: 2}
 
-// fill gives unset fields of o the values of from.
-func (o *Options) fill(from Options) {
-	dst, src := reflect.ValueOf(o).Elem(), reflect.ValueOf(from)
-	for i := range dst.NumField() {
-		if f := dst.Field(i); f.CanSet() && f.IsZero() {
-			f.Set(src.Field(i))
-		}
-	}
-}
-
 // model gives the config to train: the preset's or the file's.
 func (o *Options) model() (*deepseek.Config, []string, error) {
 	if o.ModelFile == "" {
@@ -109,8 +98,8 @@ func (o *Options) resolve(cfg *deepseek.Config) error {
 	if !ok {
 		return fmt.Errorf("preset %q has no training defaults: choose nano, mini or small (v3 is for `sonde plan`)", o.Preset)
 	}
-	o.fill(defaults)
-	o.fill(commonDefaults)
+	Fill(o, defaults)
+	Fill(o, commonDefaults)
 	if o.Vocab == 0 {
 		o.Vocab = cfg.VocabSize
 	}
@@ -189,38 +178,3 @@ func (o *Options) checkShapes(cfg *deepseek.Config) error {
 	}
 	return nil
 }
-
-// conflicts compares what a user asks for when a run goes on with what is stored, and
-// names each difference that would change the run.
-func (o *Options) conflicts(stored *Options) error {
-	var bad []string
-	a, b, t := reflect.ValueOf(*o), reflect.ValueOf(*stored), reflect.TypeFor[Options]()
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.IsExported() || name == "-" || f.Tag.Get("resume") == "free" || a.Field(i).IsZero() {
-			continue
-		}
-		if x, y := plainValue(a.Field(i)), plainValue(b.Field(i)); !reflect.DeepEqual(x, y) {
-			bad = append(bad, fmt.Sprintf("--%s is %v, the run has %v", strings.ReplaceAll(name, "_", "-"), x, y))
-		}
-	}
-	if bad == nil {
-		return nil
-	}
-	return fmt.Errorf("a run goes on with the options it began with:\n  %s\nleave these flags out, or begin another run with another --out",
-		strings.Join(bad, "\n  "))
-}
-
-func plainValue(v reflect.Value) any {
-	if v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return nil
-		}
-		v = v.Elem()
-	}
-	return v.Interface()
-}
-
-// adopt takes the stored values for everything that the user left out.
-func (o *Options) adopt(stored *Options) { o.fill(*stored) }

@@ -76,12 +76,12 @@ func TestBadOptionsAreNamed(t *testing.T) {
 func TestConflictsNameTheFlag(t *testing.T) {
 	stored := Options{Preset: "nano", Steps: 100, Seed: ptr[uint64](1), Gamma: ptr(0.001), Data: []string{"a"}, SaveEvery: 10}
 	same := Options{Preset: "nano", Gamma: ptr(0.001), Data: []string{"a"}, SaveEvery: 20, Recompute: true, Out: "elsewhere"}
-	if err := same.conflicts(&stored); err != nil {
+	if err := Conflicts(&same, &stored); err != nil {
 		t.Errorf("options that may differ are refused: %v", err)
 	}
 	other := Options{Seed: ptr[uint64](2), Gamma: ptr(0.0), Data: []string{"b"}, Steps: 7}
-	wantError(t, other.conflicts(&stored), "--seed is 2, the run has 1", "--gamma is 0, the run has 0.001", "--data", "--steps is 7, the run has 100", "--out")
-	same.adopt(&stored)
+	wantError(t, Conflicts(&other, &stored), "--seed is 2, the run has 1", "--gamma is 0, the run has 0.001", "--data", "--steps is 7, the run has 100", "--out")
+	Fill(&same, stored)
 	if same.Steps != 100 || same.SaveEvery != 20 {
 		t.Errorf("adopted %d steps, saving every %d: expected 100 and the new 20", same.Steps, same.SaveEvery)
 	}

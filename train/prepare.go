@@ -62,7 +62,7 @@ func readDataset(run string) (*dataset, error) {
 
 // prepare finds, splits and tokenises the data of a run unless that is done already,
 // and returns the dataset with its tokenizer.
-func prepare(ctx context.Context, o *Options, p *progress) (*dataset, *text.Tokenizer, error) {
+func prepare(ctx context.Context, o *Options, p *Progress) (*dataset, *text.Tokenizer, error) {
 	if d, err := readDataset(o.Out); err == nil {
 		tok, err := readTokenizer(o.Out)
 		return d, tok, err
@@ -80,8 +80,8 @@ func prepare(ctx context.Context, o *Options, p *progress) (*dataset, *text.Toke
 	if err := c.scan(*o.Heldout, o.HeldoutBytes); err != nil {
 		return nil, nil, err
 	}
-	p.note("data       %v", c.counts)
-	p.note("split      %s to learn from, %s held out", size(c.counts.TrainBytes), size(c.counts.HeldoutBytes))
+	p.Note("data       %v", c.counts)
+	p.Note("split      %s to learn from, %s held out", size(c.counts.TrainBytes), size(c.counts.HeldoutBytes))
 	tok, err := tokenizerFor(ctx, o, c, p)
 	if err != nil {
 		return nil, nil, err
@@ -106,7 +106,7 @@ func readTokenizer(run string) (*text.Tokenizer, error) {
 
 // tokenizerFor trains the tokenizer, or takes the one in the folder when it was made
 // from the same documents for the same size of vocabulary.
-func tokenizerFor(ctx context.Context, o *Options, c *corpus, p *progress) (*text.Tokenizer, error) {
+func tokenizerFor(ctx context.Context, o *Options, c *corpus, p *Progress) (*text.Tokenizer, error) {
 	key := fmt.Sprintf("%s %d\n", c.hash, o.Vocab)
 	keyFile := filepath.Join(dataDir(o.Out), "tokenizer.key")
 	if raw, err := os.ReadFile(keyFile); err == nil && string(raw) == key {
@@ -126,7 +126,7 @@ func tokenizerFor(ctx context.Context, o *Options, c *corpus, p *progress) (*tex
 	}
 	toRead := min(c.counts.TrainBytes, sample)
 	tok, err := text.TrainBPE(ctx, docs, text.TrainOptions{VocabSize: o.Vocab, Threads: o.threads(),
-		Warn: func(m string) { p.note("tokenizer  %s", m) },
+		Warn: func(m string) { p.Note("tokenizer  %s", m) },
 		Progress: func(done, total int64) {
 			if total == 0 {
 				p.share("words", done, toRead)
@@ -144,18 +144,18 @@ func tokenizerFor(ctx context.Context, o *Options, c *corpus, p *progress) (*tex
 	if err != nil {
 		return nil, fmt.Errorf("training the tokenizer: %w", err)
 	}
-	if err := writeFile(filepath.Join(o.Out, "tokenizer.json"), raw); err != nil {
+	if err := WriteFile(filepath.Join(o.Out, "tokenizer.json"), raw); err != nil {
 		return nil, err
 	}
-	p.note("tokenizer  %d tokens, learned from the training side alone", tok.VocabSize())
-	return tok, writeFile(keyFile, []byte(key))
+	p.Note("tokenizer  %d tokens, learned from the training side alone", tok.VocabSize())
+	return tok, WriteFile(keyFile, []byte(key))
 }
 
 // errStop ends an iteration early; it is no failure.
 var errStop = errors.New("stop")
 
 // tokenise writes both sides' tokens and the held-out text, then data.json.
-func tokenise(ctx context.Context, run string, c *corpus, tok *text.Tokenizer, threads int, p *progress) (*dataset, error) {
+func tokenise(ctx context.Context, run string, c *corpus, tok *text.Tokenizer, threads int, p *Progress) (*dataset, error) {
 	d := &dataset{Format: dataFormat, Hash: c.hash, Vocab: tok.VocabSize(), Width: tokenWidth(tok.VocabSize()), Counts: c.counts}
 	dir := dataDir(run)
 	out, err := createPacked(dir, d.Width)
@@ -189,6 +189,6 @@ func tokenise(ctx context.Context, run string, c *corpus, tok *text.Tokenizer, t
 		return nil, err
 	}
 	d.TrainTokens, d.HeldoutTokens = out.train.n, out.heldout.n
-	p.note("tokens     %d to learn from (%.2f bytes each), %d held out", d.TrainTokens, d.bytesPerToken(), d.HeldoutTokens)
-	return d, writeJSON(filepath.Join(dir, "data.json"), d)
+	p.Note("tokens     %d to learn from (%.2f bytes each), %d held out", d.TrainTokens, d.bytesPerToken(), d.HeldoutTokens)
+	return d, WriteJSON(filepath.Join(dir, "data.json"), d)
 }

@@ -15,9 +15,9 @@ import (
 // quietFor is the pause between progress lines where the output is no terminal.
 const quietFor = 10 * time.Second
 
-// progress tells a person what happens: on a terminal one live line below lasting ones,
+// Progress tells a person what happens: on a terminal one live line below lasting ones,
 // elsewhere a plain line now and then. It is safe for concurrent use.
-type progress struct {
+type Progress struct {
 	mu   sync.Mutex
 	w    io.Writer
 	fd   int // of the terminal, -1 where there is none
@@ -25,15 +25,16 @@ type progress struct {
 	last time.Time
 }
 
-func newProgress(w io.Writer) *progress {
-	p := &progress{w: w, fd: -1}
+// NewProgress reports to w, which may be a terminal.
+func NewProgress(w io.Writer) *Progress {
+	p := &Progress{w: w, fd: -1}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
 		p.fd = int(f.Fd())
 	}
 	return p
 }
 
-func (p *progress) width() int {
+func (p *Progress) width() int {
 	if p.fd >= 0 {
 		if w, _, err := term.GetSize(p.fd); err == nil && w > 10 {
 			return w
@@ -42,17 +43,17 @@ func (p *progress) width() int {
 	return 80
 }
 
-// note writes a line that stays.
-func (p *progress) note(format string, args ...any) {
+// Note writes a line that stays.
+func (p *Progress) Note(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clear()
 	fmt.Fprintf(p.w, format+"\n", args...)
 }
 
-// show replaces the live line, or prints it where there is no terminal and the last
+// Show replaces the live line, or prints it where there is no terminal and the last
 // one is long ago, or must is set.
-func (p *progress) show(line string, must bool) {
+func (p *Progress) Show(line string, must bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -74,7 +75,7 @@ func (p *progress) show(line string, must bool) {
 	p.live = true
 }
 
-func (p *progress) clear() {
+func (p *Progress) clear() {
 	if p.live {
 		fmt.Fprint(p.w, "\r\x1b[K")
 		p.live = false
@@ -82,16 +83,16 @@ func (p *progress) clear() {
 }
 
 // share shows how much of a preparation is done.
-func (p *progress) share(what string, done, total int64) {
+func (p *Progress) share(what string, done, total int64) {
 	if total > 0 {
-		p.show(fmt.Sprintf("%-10s %3d %%", what, 100*min(done, total)/total), false)
+		p.Show(fmt.Sprintf("%-10s %3d %%", what, 100*min(done, total)/total), false)
 	}
 }
 
 // step shows the state of the training.
-func (p *progress) step(l *Line, steps int, bpb float64, left time.Duration) {
+func (p *Progress) step(l *Line, steps int, left time.Duration) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "step %d/%d  loss %.4f  %.3f bits/byte  %s tok/s", l.Step, steps, l.Loss, bpb, thousands(l.TokensPerS))
+	fmt.Fprintf(&b, "step %d/%d  loss %.4f  %.3f bits/byte  %s tok/s", l.Step, steps, l.Loss, l.BPB, Thousands(l.TokensPerS))
 	if l.MFU > 0 {
 		fmt.Fprintf(&b, "  MFU %.0f %%", 100*l.MFU)
 	}
@@ -101,14 +102,14 @@ func (p *progress) step(l *Line, steps int, bpb float64, left time.Duration) {
 	if l.HeldoutBPB != nil {
 		fmt.Fprintf(&b, "  held-out %.3f", *l.HeldoutBPB)
 	}
-	fmt.Fprintf(&b, "  %s left", clock(left))
+	fmt.Fprintf(&b, "  %s left", Clock(left))
 	switch {
 	case p.fd < 0:
-		p.show(b.String(), l.HeldoutBPB != nil || l.Step == 1 || l.Step == steps)
+		p.Show(b.String(), l.HeldoutBPB != nil || l.Step == 1 || l.Step == steps)
 	case l.HeldoutBPB != nil:
-		p.note("%s", b.String())
+		p.Note("%s", b.String())
 	default:
-		p.show(fitted(b.String(), p.width()-1), l.Step == 1 || l.Step == steps)
+		p.Show(fitted(b.String(), p.width()-1), l.Step == 1 || l.Step == steps)
 	}
 }
 
@@ -121,8 +122,8 @@ func fitted(line string, width int) string {
 	return line
 }
 
-// keep turns the live line into a lasting one.
-func (p *progress) keep() {
+// Keep turns the live line into a lasting one.
+func (p *Progress) Keep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.live {
@@ -133,7 +134,7 @@ func (p *progress) keep() {
 
 // sample shows text that the model wrote, indented and without control characters, so
 // that no model can steer a terminal.
-func (p *progress) sample(step int, text string) {
+func (p *Progress) sample(step int, text string) {
 	clean := strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n', r == '\t':
@@ -143,11 +144,11 @@ func (p *progress) sample(step int, text string) {
 		}
 		return r
 	}, text)
-	p.note("sample at step %d:\n  | %s", step, strings.ReplaceAll(strings.TrimRight(clean, "\n"), "\n", "\n  | "))
+	p.Note("sample at step %d:\n  | %s", step, strings.ReplaceAll(strings.TrimRight(clean, "\n"), "\n", "\n  | "))
 }
 
-// thousands shows a rate in three figures.
-func thousands(v float64) string {
+// Thousands shows a rate in three figures.
+func Thousands(v float64) string {
 	switch {
 	case v >= 1e6:
 		return fmt.Sprintf("%.2fM", v/1e6)
@@ -157,8 +158,8 @@ func thousands(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// clock shows a duration in its two largest units.
-func clock(d time.Duration) string {
+// Clock shows a duration in its two largest units.
+func Clock(d time.Duration) string {
 	s := int(d.Round(time.Second).Seconds())
 	switch {
 	case s >= 86400:

@@ -10,10 +10,10 @@ import (
 // A terminal of 80 columns has room for every figure of a long run's line; a log file
 // gets it in full.
 func TestLiveLineFits(t *testing.T) {
-	l := &Line{Step: 12345, Loss: 2.34567, LoadMaxMean: 1.234, TokensPerS: 12345, MFU: 0.567}
+	l := &Line{Step: 12345, Loss: 2.34567, BPB: 1.2345, LoadMaxMean: 1.234, TokensPerS: 12345, MFU: 0.567}
 	var b strings.Builder
-	p := newProgress(&b)
-	p.step(l, 23456, 1.2345, 3*time.Hour)
+	p := NewProgress(&b)
+	p.step(l, 23456, 3*time.Hour)
 	full := strings.TrimSuffix(b.String(), "\n")
 	for _, want := range []string{"  loss 2.3457", "1.234 bits/byte", "12.3k tok/s", "MFU 57 %", "load 1.23", "3h00m left"} {
 		if !strings.Contains(full, want) {

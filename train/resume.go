@@ -51,7 +51,7 @@ func (r *run) save() error {
 	if !finite(r.w.norm()) {
 		return r.trouble(r.step, "weights that are not finite would be saved")
 	}
-	if err := r.log.sync(); err != nil {
+	if err := r.journal.Sync(); err != nil {
 		return err
 	}
 	values, err := json.Marshal(stateValues{r.sched.steps, r.seconds, r.data.Hash, r.o.Compute})
@@ -77,14 +77,14 @@ func (r *run) save() error {
 func (r *run) restore() error {
 	s, err := checkpoint.LoadLatest(r.o.Out)
 	if errors.Is(err, checkpoint.ErrNoState) {
-		return r.openLogs()
+		return r.openJournal()
 	}
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	for _, d := range s.Damaged {
-		r.p.note("warning    a newer checkpoint is damaged and passed over: %v", d)
+		r.p.Note("warning    a newer checkpoint is damaged and passed over: %v", d)
 	}
 	var v stateValues
 	if err := json.Unmarshal(s.Values, &v); err != nil {
@@ -107,22 +107,20 @@ func (r *run) restore() error {
 	r.step, r.saved, r.seconds = s.Step, s.Step, v.Seconds
 	r.lastGood = fmt.Sprintf("that of step %d in %s", r.step, r.o.Out)
 	if s.Kernels != r.c.Backend.Name() {
-		r.p.note("note       the run was computed by %s kernels, it goes on with %s", s.Kernels, r.c.Backend.Name())
+		r.p.Note("note       the run was computed by %s kernels, it goes on with %s", s.Kernels, r.c.Backend.Name())
 	}
-	r.p.note("resume     from step %d of %d", r.step, r.sched.steps)
-	return r.openLogs()
+	r.p.Note("resume     from step %d of %d", r.step, r.sched.steps)
+	return r.openJournal()
 }
 
-func (r *run) openLogs() error {
+func (r *run) openJournal() error {
 	var err error
-	r.log, err = openLog(r.o.Out, r.step, func(l Line) {
+	r.journal, err = OpenJournal(r.o.Out, r.step, func(rec Record) {
+		l := lineOf(rec)
 		r.spikes.add(l.Loss)
+		l.BPB = r.bpb(l.Loss) // older logs lack it
 		r.remember(l)
 	})
-	if err != nil {
-		return err
-	}
-	r.events, err = createEvents(r.o.Out, r.step)
 	return err
 }
 
@@ -134,13 +132,13 @@ func (r *run) fixSteps(ctx context.Context, started time.Time) error {
 			return err
 		}
 		r.file.TotalSteps = n
-		if err := r.file.write(r.cfg); err != nil {
+		if err := writeRun(r.file, r.cfg); err != nil {
 			return err
 		}
 	}
 	r.sched = newSchedule(r.o, r.file.TotalSteps)
 	epochs := float64(r.sched.sequences(r.sched.steps)) / float64(r.sampler.windows)
-	r.p.note("plan       %d steps, %d tokens (%.2f times the training side)", r.sched.steps, r.sched.tokens(r.sched.steps), epochs)
+	r.p.Note("plan       %d steps, %d tokens (%.2f times the training side)", r.sched.steps, r.sched.tokens(r.sched.steps), epochs)
 	return nil
 }
 
@@ -151,7 +149,7 @@ func (r *run) countSteps(ctx context.Context, started time.Time) (int, error) {
 	case r.o.Tokens > 0:
 		return stepsForTokens(r.o, r.o.Tokens)
 	}
-	r.p.show("measuring  the time of a step", true)
+	r.p.Show("measuring  the time of a step", true)
 	m, err := r.measure(ctx)
 	if err != nil {
 		return 0, err

@@ -1,57 +1,26 @@
 package train
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"sonde/model/deepseek"
 )
 
-// runFile is run.json: what a run was begun with, and what was fixed since.
-type runFile struct {
-	Format     int             `json:"format"`
-	Options    Options         `json:"options"`
-	Model      json.RawMessage `json:"model"`       // config.json of the model
-	TotalSteps int             `json:"total_steps"` // 0 until fixed
-}
-
-const runFormat = 1
-
-func runPath(run string) string { return filepath.Join(run, "run.json") }
+// runFile is run.json of a run of pre-training.
+type runFile = RunFile[Options]
 
 func readRun(run string) (*runFile, error) {
-	raw, err := os.ReadFile(runPath(run))
-	if err != nil {
-		if info, e := os.Stat(run); e == nil && !info.IsDir() {
-			return nil, fmt.Errorf("%s is a file: name a folder with --out", run)
-		}
-		if !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("the run's folder: %w: name one that can be read with --out", err)
-		}
-		return nil, err
+	r, err := ReadRun[Options](run, "train")
+	if err == nil {
+		r.Options.Out = run
 	}
-	var version struct{ Format int }
-	if err := json.Unmarshal(raw, &version); err != nil {
-		return nil, fmt.Errorf("%s is damaged (%w): restore it, or begin another run with another --out", runPath(run), err)
-	}
-	if version.Format != runFormat {
-		return nil, fmt.Errorf("%s has format %d, this program knows %d: use the program that began the run", runPath(run), version.Format, runFormat)
-	}
-	r := &runFile{}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(r); err != nil {
-		return nil, fmt.Errorf("%s is damaged (%w): restore it, or begin another run with another --out", runPath(run), err)
-	}
-	r.Options.Out = run
-	return r, nil
+	return r, err
 }
 
-func (r *runFile) config() (*deepseek.Config, error) {
+// modelConfig is the model that a run trains.
+func modelConfig(r *runFile) (*deepseek.Config, error) {
 	cfg, _, err := deepseek.ParseConfig(r.Model)
 	if err != nil {
 		return nil, fmt.Errorf("the model in run.json: %w", err)
@@ -61,7 +30,7 @@ func (r *runFile) config() (*deepseek.Config, error) {
 
 // beginOrResume returns the run's description: a new one, checked and written, or the
 // stored one when the user asks to go on.
-func beginOrResume(c *Config, p *progress) (*runFile, error) {
+func beginOrResume(c *Config, p *Progress) (*runFile, error) {
 	stored, err := readRun(c.Out)
 	switch {
 	case err == nil && !c.Resume:
@@ -73,7 +42,7 @@ func beginOrResume(c *Config, p *progress) (*runFile, error) {
 	case c.Resume:
 		return nil, errNoRun(c.Out)
 	}
-	if err := mustBeFree(c.Out); err != nil {
+	if err := MustBeFree(c.Out); err != nil {
 		return nil, err
 	}
 	return begin(c, p)
@@ -102,38 +71,35 @@ func errNoRun(run string) error {
 	return fmt.Errorf("%s holds no run to go on with: check --out, or leave --resume out to begin one", run)
 }
 
-// ErrExists is what beginning a run in a folder that holds one wraps.
-var ErrExists = errors.New("the folder already holds a run")
-
 func alreadyThere(run string, stored *runFile) error {
 	if _, err := os.Stat(summaryPath(run)); err == nil {
-		return fmt.Errorf("%w: %s is finished. Use it with\n  sonde run %s \"your text\"\nor begin another with another --out", ErrExists, run, shellQuote(run))
+		return fmt.Errorf("%w: %s is finished. Use it with\n  sonde run %s \"your text\"\nor begin another with another --out", ErrExists, run, ShellQuote(run))
 	}
 	at := ""
 	if lines, err := ReadLog(run); err == nil && len(lines) > 0 && stored.TotalSteps > 0 {
 		at = fmt.Sprintf(" It has seen about %d of %d steps.", len(lines), stored.TotalSteps)
 	}
-	return fmt.Errorf("%w: %s.%s Go on with\n  sonde train --out %s --resume\nor begin another with another --out", ErrExists, run, at, shellQuote(run))
+	return fmt.Errorf("%w: %s.%s Go on with\n  sonde train --out %s --resume\nor begin another with another --out", ErrExists, run, at, ShellQuote(run))
 }
 
 // goOn takes over the stored options; those that may differ are the user's.
 func goOn(c *Config, stored *runFile) error {
-	if err := stored.check(); err != nil {
+	if err := checkStored(stored); err != nil {
 		return fmt.Errorf("%s is damaged (%w): restore it, or begin another run with another --out", runPath(c.Out), err)
 	}
-	if err := c.Options.conflicts(&stored.Options); err != nil {
+	if err := Conflicts(&c.Options, &stored.Options); err != nil {
 		return err
 	}
 	out, threads := c.Out, c.threadCount
-	c.Options.adopt(&stored.Options)
+	Fill(&c.Options, stored.Options)
 	stored.Options = c.Options
 	stored.Options.Out, stored.Options.threadCount = out, threads
 	return c.Options.checkNumbers()
 }
 
-// check finds what no run could have stored, and fills in options that are missing.
-func (r *runFile) check() error {
-	cfg, err := r.config()
+// checkStored finds what no run could have stored, and fills in options that are missing.
+func checkStored(r *runFile) error {
+	cfg, err := modelConfig(r)
 	if err != nil {
 		return err
 	}
@@ -143,8 +109,8 @@ func (r *runFile) check() error {
 	return r.Options.resolve(cfg)
 }
 
-// mustBeFree refuses a folder with somebody's files in it.
-func mustBeFree(run string) error {
+// MustBeFree refuses a folder with somebody's files in it; a new run needs one without.
+func MustBeFree(run string) error {
 	entries, err := os.ReadDir(run)
 	if err != nil {
 		return fmt.Errorf("the run's folder: %w", err)
@@ -158,14 +124,14 @@ func mustBeFree(run string) error {
 }
 
 // checked resolves the options of a new run and returns its model.
-func (c *Config) checked(p *progress) (*deepseek.Config, error) {
+func (c *Config) checked(p *Progress) (*deepseek.Config, error) {
 	if c.Preset == "" {
 		c.Preset = "nano"
 	}
 	cfg, warnings, err := c.model()
 	if p != nil {
 		for _, w := range warnings {
-			p.note("warning    %s", w)
+			p.Note("warning    %s", w)
 		}
 	}
 	if err != nil {
@@ -175,21 +141,21 @@ func (c *Config) checked(p *progress) (*deepseek.Config, error) {
 }
 
 // begin writes run.json.
-func begin(c *Config, p *progress) (*runFile, error) {
+func begin(c *Config, p *Progress) (*runFile, error) {
 	cfg, err := c.checked(p)
 	if err != nil {
 		return nil, err
 	}
-	r := &runFile{Format: runFormat, Options: c.Options}
-	return r, r.write(cfg)
+	r := &runFile{Options: c.Options}
+	return r, writeRun(r, cfg)
 }
 
-// write stores the run's description with cfg as its model.
-func (r *runFile) write(cfg *deepseek.Config) error {
+// writeRun stores the run's description with cfg as its model.
+func writeRun(r *runFile, cfg *deepseek.Config) error {
 	raw, err := cfg.MarshalJSON()
 	if err != nil {
 		return fmt.Errorf("the model's config: %w", err)
 	}
 	r.Model = raw
-	return writeJSON(runPath(r.Options.Out), r)
+	return r.Write(r.Options.Out)
 }

@@ -98,7 +98,7 @@ func (r *run) gradients(ctx context.Context) (*Line, [][]int64, error) {
 		loads = addLoads(loads, res.Loads)
 	}
 	line.GradNorm = r.w.gradNorm()
-	line.LoadMaxMean = worstLoad(loads)
+	line.LoadMaxMean, line.Loads = worstLoad(loads), loads
 	return line, loads, nil
 }
 
@@ -130,23 +130,16 @@ func (r *run) check(l *Line) error {
 	return r.trouble(l.Step, what)
 }
 
-// record writes the step to the log, the event file and the curve.
+// record writes the step to the journal and the curve.
 func (r *run) record(l *Line) error {
+	l.BPB = r.bpb(l.Loss)
 	r.remember(*l)
-	if err := r.log.add(l); err != nil {
-		return err
-	}
-	tags := []string{"loss", "bits_per_byte", "mtp_loss", "learning_rate", "grad_norm", "load_max_mean", "tokens_per_s", "mfu"}
-	values := []float64{l.Loss, r.bpb(l.Loss), l.MTPLoss, l.LR, l.GradNorm, l.LoadMaxMean, l.TokensPerS, l.MFU}
-	if l.HeldoutBPB != nil {
-		tags, values = append(tags, "heldout_bits_per_byte"), append(values, *l.HeldoutBPB)
-	}
-	return r.events.scalars(l.Step, tags, values)
+	return r.journal.Add(l.record())
 }
 
 // remember keeps a step for the curve, of which a few hundred places are enough.
 func (r *run) remember(l Line) {
-	if r.curve = append(r.curve, point{l.Step, r.bpb(l.Loss)}); len(r.curve) >= 4096 {
+	if r.curve = append(r.curve, point{l.Step, l.BPB}); len(r.curve) >= 4096 {
 		r.curve = append(r.curve[:0], mergePoints(r.curve, 2048)...)
 	}
 	if l.HeldoutBPB != nil {

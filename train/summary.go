@@ -138,24 +138,24 @@ func frame(cells [][]rune, lo, hi float64, steps int) string {
 }
 
 // report shows how the run went and what to type next.
-func (p *progress) report(s *Summary, run string, curve, heldout []point) {
-	p.note("\nbits per byte while training (dots), of the held-out text (●), and of gzip -9 (╌)")
-	p.note("%s", drawCurve(curve, heldout, s.GzipBPB, s.Steps, min(p.width(), 100), 12))
-	p.note("%d steps, %d tokens in %s", s.Steps, s.Tokens, clock(time.Duration(s.Seconds*float64(time.Second))))
+func (p *Progress) report(s *Summary, run string, curve, heldout []point) {
+	p.Note("\nbits per byte while training (dots), of the held-out text (●), and of gzip -9 (╌)")
+	p.Note("%s", drawCurve(curve, heldout, s.GzipBPB, s.Steps, min(p.width(), 100), 12))
+	p.Note("%d steps, %d tokens in %s", s.Steps, s.Tokens, Clock(time.Duration(s.Seconds*float64(time.Second))))
 	verdict := "more than"
 	if s.HeldoutBPB < s.GzipBPB {
 		verdict = "fewer than"
 	}
-	p.note("held-out   %.4f bits per byte, %s gzip -9 needs for the same bytes (%.4f)", s.HeldoutBPB, verdict, s.GzipBPB)
+	p.Note("held-out   %.4f bits per byte, %s gzip -9 needs for the same bytes (%.4f)", s.HeldoutBPB, verdict, s.GzipBPB)
 	if s.LoadMaxMean > 0 {
-		p.note("experts    the busiest has %.2f times the mean load", s.LoadMaxMean)
+		p.Note("experts    the busiest has %.2f times the mean load", s.LoadMaxMean)
 	}
-	p.note("model      %s", run)
-	p.note("\nWhat to type next:\n  sonde run %s \"your text\"\n  sonde chat %s\n  sonde serve %s", shellQuote(run), shellQuote(run), shellQuote(run))
+	p.Note("model      %s", run)
+	p.Note("\nWhat to type next:\n  sonde run %s \"your text\"\n  sonde chat %s\n  sonde serve %s", ShellQuote(run), ShellQuote(run), ShellQuote(run))
 }
 
-// shellQuote makes a path safe to paste.
-func shellQuote(s string) string {
+// ShellQuote makes a path safe to paste.
+func ShellQuote(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return !(r == '/' || r == '.' || r == '-' || r == '_' || r == ':' || r == '\\' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
 	}) {

@@ -47,7 +47,7 @@ func (r *run) stopped(err error) error {
 			return r.explain(err)
 		}
 	}
-	return fmt.Errorf("%w after step %d of %d, all saved: go on with\n  sonde train --out %s --resume", ErrInterrupted, r.step, r.sched.steps, shellQuote(r.o.Out))
+	return fmt.Errorf("%w after step %d of %d, all saved: go on with\n  sonde train --out %s --resume", ErrInterrupted, r.step, r.sched.steps, ShellQuote(r.o.Out))
 }
 
 // explain adds the step and the last good checkpoint to failures such as a full disk.
@@ -56,7 +56,7 @@ func (r *run) explain(err error) error {
 	if errors.As(err, &t) {
 		return err
 	}
-	again := fmt.Sprintf("Once the cause is gone, go on with\n  sonde train --out %s --resume", shellQuote(r.o.Out))
+	again := fmt.Sprintf("Once the cause is gone, go on with\n  sonde train --out %s --resume", ShellQuote(r.o.Out))
 	var failed *checkpoint.SaveError
 	if errors.As(err, &failed) && failed.LastGood != "" {
 		return fmt.Errorf("step %d: %w. %s", r.step, err, again)
@@ -70,7 +70,7 @@ func (r *run) explain(err error) error {
 
 func interrupted(err error, run string) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w before the first step: begin again with\n  sonde train --out %s --resume", ErrInterrupted, shellQuote(run))
+		return fmt.Errorf("%w before the first step: begin again with\n  sonde train --out %s --resume", ErrInterrupted, ShellQuote(run))
 	}
 	if errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("%w: free space on that disk, or choose another folder with --out", err)
