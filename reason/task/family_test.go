@@ -352,3 +352,23 @@ func checkGrid(p Problem) error {
 	}
 	return nil
 }
+
+// TestBareChainSum: the running sums lead to the answer, digit by digit.
+func TestBareChainSum(t *testing.T) {
+	fam := BareChainSum(10)
+	for seed := range uint64(50) {
+		p := fam.Generate(NewRand(seed), fam.Info().Default)
+		if len(p.Prompt) < 12 || len(p.Prompt) > 16 || len(p.Thought) != len(p.Prompt) {
+			t.Fatalf("%q has the thought %q", p.Prompt, p.Thought)
+		}
+		sum := 0
+		for i := range p.Prompt {
+			if sum = (sum + int(p.Prompt[i]-'0')) % 10; int(p.Thought[i]-'0') != sum {
+				t.Fatalf("%q has the thought %q", p.Prompt, p.Thought)
+			}
+		}
+		if !p.Score("<think>\n" + p.Thought + "\n</think>\n\n" + p.Thought[len(p.Thought)-1:]).Right() {
+			t.Fatalf("%q: %q is not accepted", p.Prompt, p.Answer)
+		}
+	}
+}
