@@ -25,14 +25,16 @@ func Names() []string {
 	return out
 }
 
-// ByName returns the built-in task of that name; the error lists the names there are.
+// ByName returns the built-in task of that name, OffTopic and
+// BareChainSum among them; the error lists the
+// names there are.
 func ByName(name string) (Task, error) {
-	for _, t := range All() {
+	for _, t := range append(All(), OffTopic(), BareChainSum(10)) {
 		if t.Info().Name == name {
 			return t, nil
 		}
 	}
-	return nil, fmt.Errorf("task: no task is named %q; there are: %s", name, strings.Join(Names(), ", "))
+	return nil, fmt.Errorf("task: no task is named %q; there are: %s, off-topic and chain-sum-bare", name, strings.Join(Names(), ", "))
 }
 
 // Part is a task's place in a mix.
@@ -55,7 +57,7 @@ const MaxDifficulty = 16
 
 // ParseMix reads a mix from a list such as "chain-sum, countdown@3:2, letters@1-2": a
 // task's name, after @ its difficulty or a range of them (else its default), after : its
-// weight (else 1). "all" stands for every built-in task.
+// weight (else 1). "all" stands for every task of All.
 func ParseMix(list string) (Mix, error) {
 	var m Mix
 	for item := range strings.SplitSeq(list, ",") {
