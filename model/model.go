@@ -81,6 +81,10 @@ type Part struct {
 	// pass over, whose rows never meet the head. LogP is the result, as long, 0 there.
 	Targets []int32
 	LogP    []float32
+	// WantRoutes asks for Routes, the experts that each of IDs chose, per MoE layer
+	// [len(IDs)*K], ascending; grown if too short, empty for models without experts.
+	WantRoutes bool
+	Routes     [][]int32
 }
 
 // Tap is shown what crosses a model, for goldens, importance matrices and reports. Its

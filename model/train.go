@@ -1,5 +1,7 @@
 package model
 
+import "slices"
+
 // Batch is Seqs sequences of SeqLen tokens, one after the other.
 type Batch struct {
 	Seqs, SeqLen int
@@ -8,6 +10,9 @@ type Batch struct {
 	// none; one list for the main model and one for each MTP module.
 	Targets [][]int32
 }
+
+// Lens are the sequences' lengths.
+func (b Batch) Lens() []int { return slices.Repeat([]int{b.SeqLen}, b.Seqs) }
 
 // StepOptions says how losses enter the gradients.
 type StepOptions struct {

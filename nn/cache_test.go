@@ -53,3 +53,56 @@ func TestCacheGrows(t *testing.T) {
 		t.Error("a freed cache holds nothing any more")
 	}
 }
+
+// TestCachePool: caches of a pool keep their rows however they and others grow, what one
+// leaves is the next one's, and the last one's end frees all.
+func TestCachePool(t *testing.T) {
+	be := compute.NewReference()
+	p := NewCachePool(be, "test", 3, 2)
+	write := func(c *Cache, row int, v float32) {
+		for i := range 2 {
+			for j := range c.T(i).RowF32(row) {
+				c.T(i).RowF32(row)[j] = v + float32(i)
+			}
+		}
+	}
+	caches := make([]*Cache, 4)
+	for k := range caches {
+		caches[k] = p.NewCache(700)
+		caches[k].Reserve(1, 0)
+	}
+	for row := range 700 {
+		for k, c := range caches {
+			c.Reserve(row+1, row)
+			write(c, row, float32(1000*k+row))
+		}
+	}
+	fork := p.NewCache(700)
+	fork.CopyFrom(caches[2], 300)
+	for row := range 700 {
+		for k, c := range caches {
+			if got := c.T(1).RowF32(row)[1]; got != float32(1000*k+row)+1 {
+				t.Fatalf("cache %d row %d is %g", k, row, got)
+			}
+		}
+		if row < 300 && fork.T(0).RowF32(row)[2] != float32(2000+row) {
+			t.Fatalf("the fork's row %d is %g", row, fork.T(0).RowF32(row)[2])
+		}
+	}
+	if rows := caches[0].T(0).NumRows(); rows != 700 {
+		t.Errorf("%d rows for at most 700", rows)
+	}
+	before := p.Bytes()
+	caches[1].Free()
+	again := p.NewCache(700)
+	again.Reserve(700, 0)
+	if p.Bytes() != before {
+		t.Errorf("%d bytes, %d before a cache took what another left", p.Bytes(), before)
+	}
+	for _, c := range []*Cache{caches[0], caches[2], caches[3], again, fork} {
+		c.Free()
+	}
+	if p.Bytes() != 0 {
+		t.Errorf("%d bytes held by nobody", p.Bytes())
+	}
+}

@@ -77,16 +77,18 @@ func (m *GQA) attend(be compute.Backend, y compute.Tensor, rec *GQARecord) {
 	LinearBias(be, y, rec.Attn.O, m.O, m.OBias, true)
 }
 
-// Forward is y += attention(x), causal within each of seqs sequences of equal length;
-// x, y [T, D], pos [1, T] positions, table as compute.RopeArgs has it.
-func (m *GQA) Forward(be compute.Backend, ar *compute.Arena, d GQADims, seqs int, y, x, pos, table compute.Tensor, rec *GQARecord) {
+// Forward is y += attention(x), causal within each of the sequences side by side whose
+// lengths lens lists; x, y [T, D], pos [1, T] positions, table as compute.RopeArgs has it.
+func (m *GQA) Forward(be compute.Backend, ar *compute.Arena, d GQADims, lens []int, y, x, pos, table compute.Tensor, rec *GQARecord) {
 	q := m.project(be, ar, d, x, pos, table, rec)
 	t := x.NumRows()
 	rec.Attn = compute.AttentionArgs{Heads: d.Heads, KVHeads: d.KVHeads, Dim: d.Dim, Scale: d.Scale,
 		Q: q, O: ar.F32(t, d.Heads*d.Dim), LSE: ar.F32(t, d.Heads)}
-	n := t / seqs
-	for row := 0; row < t; row += n {
-		rec.Attn.Seqs = append(rec.Attn.Seqs, compute.AttentionSeq{Row: row, Rows: n, K: rec.K.Rows(row, row+n), V: rec.V.Rows(row, row+n)})
+	rec.Attn.Seqs = make([]compute.AttentionSeq, len(lens))
+	row := 0
+	for i, n := range lens {
+		rec.Attn.Seqs[i] = compute.AttentionSeq{Row: row, Rows: n, K: rec.K.Rows(row, row+n), V: rec.V.Rows(row, row+n)}
+		row += n
 	}
 	m.attend(be, y, rec)
 }

@@ -13,14 +13,21 @@ import (
 func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads *Model, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	return m.newPass(ar, b, o).lossAndGrad(b, grads)
+	return m.newPass(ar, b.Lens(), b.Tokens, o).lossAndGrad(b, grads)
 }
 
 func (p *pass) lossAndGrad(b model.Batch, g *Model) model.StepResult {
-	p.forward()
-	m, d := p.m, p.m.cfg.HiddenSize
-	dhn, dx := p.ar.F32(p.t, d), p.ar.F32(p.t, d)
+	p.forward(true)
+	dhn := p.ar.F32(p.t, p.m.cfg.HiddenSize)
 	res := p.vocab(b.Targets[0], dhn, g)
+	p.backward(dhn, g)
+	return res
+}
+
+// backward goes from dhn, the gradient after the final norm, to the embedding.
+func (p *pass) backward(dhn compute.Tensor, g *Model) {
+	m := p.m
+	dx := p.ar.F32(p.t, m.cfg.HiddenSize)
 	nn.NormBackwardInput(m.be, dx, dhn, m.Norm, &p.norm, false)
 	nn.NormBackwardWeight(m.be, g.Norm, dhn, &p.norm)
 	for i := len(m.Layers) - 1; i >= 0; i-- {
@@ -29,7 +36,6 @@ func (p *pass) lossAndGrad(b model.Batch, g *Model) model.StepResult {
 	if !g.Embed.IsZero() {
 		m.be.EmbedBackward(g.Embed, dx, p.ids)
 	}
-	return res
 }
 
 // vocab runs head and cross-entropy: it writes dh, adds to the head's gradient (the
@@ -45,14 +51,18 @@ func (p *pass) vocab(target []int32, dh compute.Tensor, g *Model) model.StepResu
 	c, logp := p.ar.F32(1, p.t), p.ar.F32(1, p.t)
 	p.m.be.UploadF32(c, coef)
 	w, _ := p.m.head()
-	dw := g.Head
-	if p.m.Head.IsZero() {
-		dw = g.Embed
-	}
 	p.m.be.LogProbBackward(compute.LogProbBackwardArgs{
 		LogProbArgs: compute.LogProbArgs{H: p.hn, W: w, Targets: p.upload(target), LogP: logp, BF16: w.DType() == compute.BF16},
-		Coef:        c, DH: dh, DW: dw})
+		Coef:        c, DH: dh, DW: p.m.headGradient(g)})
 	return model.StepResult{Loss: p.meanLoss(logp, n), Tokens: n}
+}
+
+// headGradient is the head's gradient in g, which is the embedding's where they are one.
+func (m *Model) headGradient(g *Model) compute.Tensor {
+	if m.Head.IsZero() {
+		return g.Embed
+	}
+	return g.Head
 }
 
 // backwardLayer turns dx, the gradient after a layer, into the gradient before it, and

@@ -21,29 +21,26 @@ type layerRecord struct {
 
 // pass is one forward through the model with its records.
 type pass struct {
-	m       *Model
-	ar      *compute.Arena
-	o       model.StepOptions
-	seqs, t int // sequences, rows
-	pos     compute.Tensor
-	table   compute.Tensor
-	ids     compute.Tensor
-	recs    []layerRecord
-	norm    nn.NormRecord
-	hn      compute.Tensor // after the final norm
+	m     *Model
+	ar    *compute.Arena
+	o     model.StepOptions
+	lens  []int // of the sequences
+	t     int   // rows
+	pos   compute.Tensor
+	table compute.Tensor
+	ids   compute.Tensor
+	recs  []layerRecord
+	norm  nn.NormRecord
+	hn    compute.Tensor // after the final norm
 }
 
-func (m *Model) newPass(ar *compute.Arena, b model.Batch, o model.StepOptions) *pass {
-	t := b.Seqs * b.SeqLen
-	if len(b.Tokens) != t || b.SeqLen > m.cfg.MaxPositionEmbedding {
-		panic(fmt.Sprintf("llama: %d tokens for %d sequences of %d (at most %d)", len(b.Tokens), b.Seqs, b.SeqLen, m.cfg.MaxPositionEmbedding))
+func (m *Model) newPass(ar *compute.Arena, lens []int, tokens []int32, o model.StepOptions) *pass {
+	pos, longest := model.Positions(lens)
+	if len(tokens) != len(pos) || longest > m.cfg.MaxPositionEmbedding {
+		panic(fmt.Sprintf("llama: %d tokens for sequences of %d together, the longest of %d (at most %d)", len(tokens), len(pos), longest, m.cfg.MaxPositionEmbedding))
 	}
-	p := &pass{m: m, ar: ar, o: o, seqs: b.Seqs, t: t, table: m.rope.Upto(b.SeqLen)}
-	pos := make([]int32, t)
-	for i := range pos {
-		pos[i] = int32(i % b.SeqLen)
-	}
-	p.pos, p.ids = p.upload(pos), p.upload(b.Tokens)
+	p := &pass{m: m, ar: ar, o: o, lens: lens, t: len(pos), table: m.rope.Upto(longest)}
+	p.pos, p.ids = p.upload(pos), p.upload(tokens)
 	return p
 }
 
@@ -53,8 +50,8 @@ func (p *pass) upload(v []int32) compute.Tensor {
 	return t
 }
 
-// forward runs the model up to the final norm.
-func (p *pass) forward() {
+// forward runs the model up to the final norm; whole says that all rows meet the head.
+func (p *pass) forward(whole bool) {
 	m, d := p.m, p.m.cfg.HiddenSize
 	x := p.ar.F32(p.t, d)
 	m.be.Embed(x, m.Embed, p.ids)
@@ -69,7 +66,9 @@ func (p *pass) forward() {
 	p.hn = p.ar.F32(p.t, d)
 	nn.Norm(m.be, p.ar, p.hn, x, m.Norm, m.eps(), &p.norm)
 	m.tap.Hidden(len(m.Layers), p.hn)
-	m.showHead(p.hn)
+	if whole {
+		m.showHead(p.hn)
+	}
 }
 
 // layer runs a layer and returns its output; with Recompute the rest of the record is
@@ -92,7 +91,7 @@ func (p *pass) runLayer(l *Layer, x, out compute.Tensor, rec *layerRecord) {
 	rec.h1, rec.h2 = p.ar.F32(p.t, d), p.ar.F32(p.t, d)
 	nn.Norm(be, p.ar, rec.h1, x, l.InputNorm, m.eps(), &rec.inNorm)
 	be.Copy(rec.mid, x)
-	l.Attn.Forward(be, p.ar, m.cfg.gqa(), p.seqs, rec.mid, rec.h1, p.pos, p.table, &rec.attn)
+	l.Attn.Forward(be, p.ar, m.cfg.gqa(), p.lens, rec.mid, rec.h1, p.pos, p.table, &rec.attn)
 	nn.Norm(be, p.ar, rec.h2, rec.mid, l.PostNorm, m.eps(), &rec.midNorm)
 	be.Copy(out, rec.mid)
 	l.MLP.Forward(be, p.ar, out, rec.h2, &rec.mlp)
@@ -103,8 +102,9 @@ func (p *pass) runLayer(l *Layer, x, out compute.Tensor, rec *layerRecord) {
 func (m *Model) LogProbs(ar *compute.Arena, seqs int, tokens, targets []int32) []float32 {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs, Tokens: tokens}, model.StepOptions{})
-	p.forward()
+	b := model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs}
+	p := m.newPass(ar, b.Lens(), tokens, model.StepOptions{})
+	p.forward(true)
 	out := make([]float32, len(tokens))
 	m.be.DownloadF32(out, p.logProb(p.upload(targets)))
 	return out
@@ -121,8 +121,8 @@ func (p *pass) logProb(targets compute.Tensor) compute.Tensor {
 func (m *Model) Loss(ar *compute.Arena, b model.Batch, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, b, o)
-	p.forward()
+	p := m.newPass(ar, b.Lens(), b.Tokens, o)
+	p.forward(true)
 	n := model.CountTargets(b.Targets[0])
 	return model.StepResult{Loss: p.meanLoss(p.logProb(p.upload(b.Targets[0])), n), Tokens: n}
 }

@@ -21,6 +21,8 @@ type Model struct {
 	rope *model.RopeTable
 	work *compute.Arena // activations of Forward
 	tap  model.Tap
+	// rollouts is NewRollout's memory, nil until it is needed.
+	rollouts *nn.CachePool
 	// shown says that tap is not model.NoTap.
 	shown bool
 

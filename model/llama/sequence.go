@@ -1,6 +1,8 @@
 package llama
 
 import (
+	"slices"
+
 	"sonde/compute"
 	"sonde/model"
 	"sonde/nn"
@@ -17,14 +19,15 @@ type sequence struct {
 // NewSequence makes an empty sequence of at most maxLen tokens, the context at most;
 // Close frees it. Its memory grows with it.
 func (m *Model) NewSequence(maxLen int) model.Sequence {
-	s := &sequence{m: m, max: max(0, min(maxLen, m.cfg.MaxPositionEmbedding))}
-	var widths []int
-	for range m.Layers {
-		w := m.cfg.NumKeyValueHeads * m.cfg.HeadDim
-		widths = append(widths, w, w)
-	}
-	s.cache = nn.NewCache(m.be, "a sequence's keys and values", s.max, widths...)
-	return s
+	n := m.sequenceLen(maxLen)
+	return &sequence{m: m, max: n, cache: nn.NewCache(m.be, "a sequence's keys and values", n, m.cacheWidths()...)}
+}
+
+func (m *Model) sequenceLen(maxLen int) int { return max(0, min(maxLen, m.cfg.MaxPositionEmbedding)) }
+
+// cacheWidths are the widths of what a token leaves: each layer's keys and its values.
+func (m *Model) cacheWidths() []int {
+	return slices.Repeat([]int{m.cfg.NumKeyValueHeads * m.cfg.HeadDim}, 2*len(m.Layers))
 }
 
 // Len is the number of tokens in the sequence.

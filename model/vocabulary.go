@@ -1,0 +1,129 @@
+package model
+
+import (
+	"fmt"
+
+	"sonde/compute"
+)
+
+// Positions are the places of tokens within sequences side by side of the given
+// lengths, and the longest length.
+func Positions(lens []int) (pos []int32, longest int) {
+	total := 0
+	for _, n := range lens {
+		if n < 0 {
+			panic(fmt.Sprintf("model: a sequence of %d tokens", n))
+		}
+		total, longest = total+n, max(longest, n)
+	}
+	pos = make([]int32, 0, total)
+	for _, n := range lens {
+		for i := range n {
+			pos = append(pos, int32(i))
+		}
+	}
+	return pos, longest
+}
+
+// Vocabulary is the end of a Pass: those of its rows that have a target meet the head.
+// It is what architectures build their Pass from.
+type Vocabulary struct {
+	be   compute.Backend
+	ar   *compute.Arena
+	p    *Packed
+	rows []int32              // those with a target
+	args compute.LogProbArgs  // over these rows alone
+	pick compute.Tensor       // I32 [1, rows]
+	show func(compute.Tensor) // rows that meet the head, once
+
+	known         bool // logp and entropy are
+	done          bool // Backward was called
+	logp, entropy []float32
+}
+
+// NewVocabulary prepares the rows h [T, D], those after the final norm, of a pass over p
+// that have a target to meet head [V, D]. show is shown the rows that do.
+func NewVocabulary(be compute.Backend, ar *compute.Arena, p *Packed, h, head compute.Tensor, show func(compute.Tensor)) *Vocabulary {
+	if len(p.Targets) != h.NumRows() {
+		panic(fmt.Sprintf("model: %d targets for %d tokens", len(p.Targets), h.NumRows()))
+	}
+	v := &Vocabulary{be: be, ar: ar, p: p, show: show}
+	var targets []int32
+	for i, t := range p.Targets {
+		if t >= 0 {
+			v.rows, targets = append(v.rows, int32(i)), append(targets, t)
+		}
+	}
+	n := len(v.rows)
+	if n == 0 {
+		return v
+	}
+	v.pick = ar.I32(1, n)
+	be.UploadI32(v.pick, v.rows)
+	v.args = compute.LogProbArgs{H: ar.F32(n, h.NumCols()), W: head, Targets: ar.I32(1, n), LogP: ar.F32(1, n), Entropy: ar.F32(1, n),
+		BF16: head.DType() == compute.BF16}
+	be.UploadI32(v.args.Targets, targets)
+	be.Embed(v.args.H, h, v.pick) // gathers rows
+	show(v.args.H)
+	return v
+}
+
+// LogProbs is Pass's.
+func (v *Vocabulary) LogProbs() (logp, entropy []float32) {
+	if !v.known && len(v.rows) > 0 {
+		v.be.LogProb(v.args)
+	}
+	v.read()
+	return v.logp, v.entropy
+}
+
+// read fetches what LogProb or its backward found.
+func (v *Vocabulary) read() {
+	if v.known {
+		return
+	}
+	v.known = true
+	v.logp, v.entropy = v.spread(v.args.LogP), v.spread(v.args.Entropy)
+}
+
+// spread is a number for each of the pass's rows, 0 where there is no target.
+func (v *Vocabulary) spread(t compute.Tensor) []float32 {
+	out := make([]float32, len(v.p.Targets))
+	if len(v.rows) == 0 {
+		return out
+	}
+	some := make([]float32, len(v.rows))
+	v.be.DownloadF32(some, t)
+	for i, row := range v.rows {
+		out[row] = some[i]
+	}
+	return out
+}
+
+// Backward writes dh [T, D], the gradient of sum over t of coef[t]*log p[t] to the rows
+// after the final norm, and adds to dhead, the head's, where that is trained.
+func (v *Vocabulary) Backward(coef []float32, dh, dhead compute.Tensor) {
+	if v.done {
+		panic("model: a Pass goes backward once")
+	}
+	if len(coef) != len(v.p.Targets) {
+		panic(fmt.Sprintf("model: %d coefficients for %d tokens", len(coef), len(v.p.Targets)))
+	}
+	v.done = true
+	v.be.Zero(dh)
+	n := len(v.rows)
+	if n == 0 {
+		return
+	}
+	some := make([]float32, n)
+	for i, row := range v.rows {
+		some[i] = coef[row]
+	}
+	mark := v.ar.Mark()
+	defer v.ar.Release(mark)
+	c, d := v.ar.F32(1, n), v.ar.F32(n, dh.NumCols())
+	v.be.UploadF32(c, some)
+	v.be.LogProbBackward(compute.LogProbBackwardArgs{LogProbArgs: v.args, Coef: c, DH: d, DW: dhead})
+	v.be.EmbedBackward(dh, d, v.pick) // scatters rows
+	v.read()
+}
