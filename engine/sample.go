@@ -45,22 +45,34 @@ func newSampler(p Params) *sampler {
 // next chooses a token from logits [V]. Greedy decoding draws no random number,
 // anything else draws exactly one.
 func (s *sampler) next(logits []float32) (int32, error) {
+	id, _, err := s.drawn(logits, false)
+	return id, err
+}
+
+// drawn is next that also lists, where keep is set and a filter is on, the ids that could
+// have been drawn, ascending.
+func (s *sampler) drawn(logits []float32, keep bool) (id int32, allowed []int32, err error) {
 	best, err := argmax(logits)
 	if err != nil || s.p.Temperature == 0 {
-		return best, err
+		return best, nil, err
 	}
 	cands := s.distribution(logits, logits[best])
 	total := 0.0
 	for _, c := range cands {
 		total += c.weight
 	}
+	if keep && (s.p.TopK > 0 || s.nucleus() || s.p.MinP > 0) {
+		for _, c := range cands {
+			allowed = append(allowed, c.id)
+		}
+	}
 	left := s.rng.Float64() * total
 	for _, c := range cands {
 		if left -= c.weight; left < 0 {
-			return c.id, nil
+			return c.id, allowed, nil
 		}
 	}
-	return best, nil // rounding used the draw up
+	return best, allowed, nil // rounding used the draw up
 }
 
 // argmax is the most probable token, the first of equals.
