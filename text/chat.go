@@ -42,6 +42,7 @@ type template struct {
 
 var templates = []*template{
 	{"plain", hash(plainTemplate), renderPlain},
+	{"sonde-r1", hash(r1Template), renderR1},
 	{"deepseek-v3", "3b8267e54b67df6500f231ffa969955cc9d26b3444a291ced4eb96ca7d3ca1ea", renderDeepSeekV3},
 	{"deepseek-v3.1", "d9f5f351b276cf9e81d009db08830db7d38e94927aecd09a7beb43e2aafee94e", renderDeepSeekV31},
 	{"deepseek-v3.2", "", renderDeepSeekV32}, // published as code: no template's text has this hash

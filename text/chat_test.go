@@ -217,7 +217,7 @@ func TestChatErrors(t *testing.T) {
 			}
 		}
 	}
-	if err := new(TokenizerConfig).UseTemplate("nope"); err == nil || !strings.Contains(err.Error(), "plain and deepseek-v3") {
+	if err := new(TokenizerConfig).UseTemplate("nope"); err == nil || !strings.Contains(err.Error(), "plain and sonde-r1 and deepseek-v3") {
 		t.Errorf("unknown name: %v", err)
 	}
 	if _, err := smallTokenizer(t).EncodeSegments([]Segment{{"<|im_start|>", true}}); !errors.Is(err, ErrTemplate) {
