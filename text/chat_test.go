@@ -126,9 +126,13 @@ func TestT11PromptInjection(t *testing.T) {
 			t.Fatal(err)
 		}
 		controls := func(content string) (out []string) {
-			segments, err := RenderChat(cfg, []Message{{Role: "system", Content: content}, {Role: "user", Content: content},
+			talk := []Message{{Role: "system", Content: content}, {Role: "user", Content: content},
 				{Role: "assistant", Content: content, ToolCalls: []ToolCall{{Type: "function", Name: content, Arguments: marshaled(t, string(marshaled(t, map[string]string{content: content})))}}},
-				{Role: "tool", Content: content}, {Role: "user", Content: content}},
+				{Role: "tool", Content: content}, {Role: "user", Content: content}}
+			if name == "sonde-r1" { // which refuses the messages of tools
+				talk = slices.Delete(talk, 3, 4)
+			}
+			segments, err := RenderChat(cfg, talk,
 				RenderOptions{AddGenerationPrompt: true, Tools: []json.RawMessage{marshaled(t, map[string]any{"type": "function", "function": content})}})
 			if err != nil {
 				t.Fatal(err)
