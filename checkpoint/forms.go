@@ -67,6 +67,19 @@ func (s *Source) matrices() ([]rows, error) {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b rows) int { return compareNames(a.name, b.name) })
+	return s.adapted(list)
+}
+
+// adapted is list with the adapter merged into it, where there is one.
+func (s *Source) adapted(list []rows) (_ []rows, err error) {
+	if s.adapter == nil {
+		return list, nil
+	}
+	for i := range list {
+		if list[i], err = s.adapter.onto(list[i]); err != nil {
+			return nil, err
+		}
+	}
 	return list, nil
 }
 

@@ -29,7 +29,7 @@ func inFP8(m rows) bool {
 // addFP8 adds a matrix in FP8 and its factors. One that is FP8 already is copied.
 func (j *job) addFP8(m rows) error {
 	name := m.name + scaleSuffix
-	if at, ok := j.s.weights.where[m.name]; ok && at.info.DType == F8E4M3 {
+	if at, ok := j.s.weights.where[m.name]; ok && at.info.DType == F8E4M3 && !m.changed {
 		scale, block, problem := j.s.weights.matchScale(at, map[string]bool{})
 		if problem == nil && block == j.s.weights.fp8() {
 			j.copy(m.name, at)

@@ -23,6 +23,7 @@ type rows struct {
 	dtype      DType // of the bytes
 	read       func(dst []float32, from, n int) error
 	raw        func(dst []byte, from, n int) error // nil where no bytes stand for the rows
+	changed    bool                                // the numbers are not the file's any more
 }
 
 // fileRows is a tensor of a file; an FP8 weight's numbers include its factors.

@@ -31,6 +31,7 @@ type Source struct {
 	GGUF *GGUF
 
 	weights tensorSet
+	adapter *Adapter // merged into what is written, see Adapt
 }
 
 // Kind is the container of a model's weights.

@@ -55,7 +55,9 @@ type Pass interface {
 	// vocabulary's product without gradients; after Backward it costs nothing.
 	LogProbs() (logp, entropy []float32)
 	// Backward adds to grads the gradient of sum over t of coef[t]*log p[t], plus that of
-	// the balance loss. It may be called once, with or without LogProbs before it.
+	// the balance loss. It may be called once, with or without LogProbs before it. nil
+	// grads mean that no weight is trained: gradients go to the layers' inputs, and what
+	// watches the weights from beside them (nn.WeightObserver) is shown its share.
 	Backward(coef []float32, grads Weights)
 	// Loads are the tokens that chose each expert, per MoE layer.
 	Loads() [][]int32

@@ -31,10 +31,20 @@ func LinearBackwardInput(be compute.Backend, dx, dy, w compute.Tensor, accumulat
 	be.MatMul(compute.MatMulArgs{Form: compute.NN, C: dx, A: dy, B: w, Accumulate: accumulate})
 }
 
+// WeightObserver is a Backend that is shown, where a linear layer goes backward to its
+// weight, what the gradient is made of: dy [T, out] and x [T, in] of weight w [out, in],
+// whether w is trained or not. Adapters beside frozen weights learn from it.
+type WeightObserver interface {
+	ObserveWeight(dy, x, w compute.Tensor)
+}
+
 // LinearBackwardWeight is dw += dy^T x. w is the weight itself, whose format says
 // whether the operands are rounded to bfloat16. An absent dw means that w is not
 // trained.
 func LinearBackwardWeight(be compute.Backend, dw, dy, x, w compute.Tensor) {
+	if o, ok := be.(WeightObserver); ok {
+		o.ObserveWeight(dy, x, w)
+	}
 	if dw.IsZero() {
 		return
 	}

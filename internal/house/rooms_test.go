@@ -38,6 +38,7 @@ var floors = [][]string{
 	{"model"},
 	{"model/deepseek", "model/llama"},
 	{"model/auto"},
+	{"model/lora"},
 	{"plan"},
 	{"checkpoint"},
 	{"checkpoint/hub"},

@@ -34,12 +34,24 @@ func (m *Model) Learn(ar *compute.Arena, p model.Packed, o model.StepOptions) mo
 
 // Backward adds the gradient to grads, a NewTwin's; see model.Pass.
 func (l *learning) Backward(coef []float32, grads model.Weights) {
-	g := grads.(*Model)
+	g := l.m.frozen()
+	if grads != nil {
+		g = grads.(*Model)
+	}
 	mark := l.ar.Mark()
 	defer l.ar.Release(mark)
 	dhn := l.ar.F32(l.t, l.m.cfg.HiddenSize)
 	l.Vocabulary.Backward(coef, dhn, l.m.headGradient(g))
 	l.pass.backward(dhn, g)
+}
+
+// frozen is a twin that lacks every weight.
+func (m *Model) frozen() *Model {
+	t := &Model{}
+	for range m.Layers {
+		t.Layers = append(t.Layers, &Layer{})
+	}
+	return t
 }
 
 // Loads is empty: there are no experts.
