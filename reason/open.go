@@ -1,0 +1,212 @@
+package reason
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sonde/checkpoint"
+	"sonde/compute"
+	"sonde/model"
+	"sonde/model/auto"
+	"sonde/model/deepseek"
+	"sonde/text"
+)
+
+// Model is a language model in memory whose weights can be trained, with its tokenizer.
+type Model struct {
+	Net    model.Learner
+	Cfg    model.Config
+	Tok    *text.Tokenizer
+	TokCfg *text.TokenizerConfig
+	// Warnings are what the user should know about the files.
+	Warnings []string
+
+	be    compute.Backend
+	ar    *compute.Arena // the weights
+	files checkpoint.HF  // what is saved beside them
+	stops []int32        // see Ends
+	save  func(dir string) error
+	close func()
+}
+
+// OpenOptions say how a checkpoint becomes a Model.
+type OpenOptions struct {
+	// Compute is the format of matrices in products: "f32" (also ""), or "bf16".
+	Compute string
+}
+
+// ErrNoLearner says that an architecture cannot be trained.
+var ErrNoLearner = errors.New("models of this architecture cannot be trained here")
+
+// Open copies the checkpoint at path, a folder in Hugging Face's layout such as a run's,
+// into memory where it can be trained. The files are not needed afterwards.
+func Open(path string, be compute.Backend, o OpenOptions) (m *Model, err error) {
+	src, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	if src.GGUF != nil {
+		return nil, fmt.Errorf("%s: all weights of a GGUF file cannot be trained: train an adapter (--lora), or write the model as safetensors first (sonde convert)", path)
+	}
+	m = &Model{be: be}
+	if err := m.read(src); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := m.allocate(o.Compute); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := src.Load(m.Net.Params(), be); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// allocate makes the model over memory of its own, its weights undefined.
+func (m *Model) allocate(format string) (err error) {
+	dt := compute.F32
+	switch format {
+	case "", "f32":
+	case "bf16":
+		dt = compute.BF16
+	default:
+		return fmt.Errorf("products in %q are not known: choose f32 or bf16", format)
+	}
+	m.ar = m.be.NewArena("weights")
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *compute.OutOfMemory:
+			m.ar.Free()
+			err = r
+		default:
+			panic(r)
+		}
+	}()
+	net, ok := auto.New(m.Cfg, m.be, m.ar, dt).(model.Learner)
+	if !ok {
+		m.ar.Free()
+		return fmt.Errorf("%w: %s", ErrNoLearner, m.Cfg.Architecture())
+	}
+	m.Net = net
+	return nil
+}
+
+// read parses everything but the weights.
+func (m *Model) read(src *checkpoint.Source) (err error) {
+	if m.Cfg, m.Warnings, err = auto.ParseConfig(src.Config); err != nil {
+		return err
+	}
+	m.withoutMTP(src)
+	if src.Tokenizer == nil {
+		return errors.New("there is no tokenizer.json; fetch it from where the model came from")
+	}
+	if m.Tok, err = text.LoadTokenizer(src.Tokenizer); err != nil {
+		return err
+	}
+	if src.TokenizerConfig == nil {
+		m.TokCfg = text.NewTokenizerConfig(m.Tok, m.Cfg.Context())
+	} else if m.TokCfg, err = text.ParseTokenizerConfig(src.TokenizerConfig); err == nil {
+		err = m.Tok.UseConfig(m.TokCfg)
+	}
+	if err != nil {
+		return err
+	}
+	if src.ChatTemplate != nil {
+		m.TokCfg.ChatTemplate = string(src.ChatTemplate)
+	}
+	if m.Tok.VocabSize() > m.Cfg.Vocab() {
+		return fmt.Errorf("the tokenizer has %d tokens, but config.json says vocab_size %d; they belong to different models: fetch both from one place", m.Tok.VocabSize(), m.Cfg.Vocab())
+	}
+	m.files = checkpoint.HF{TokenizerJSON: src.Tokenizer, TokenizerConfigJSON: src.TokenizerConfig, GenerationConfigJSON: src.GenerationConfig, ChatTemplate: src.ChatTemplate}
+	if m.files.ConfigJSON, err = m.Cfg.MarshalJSON(); err != nil {
+		return err
+	}
+	if m.files.TokenizerConfigJSON == nil {
+		if m.files.TokenizerConfigJSON, err = m.TokCfg.JSON(); err != nil {
+			return err
+		}
+	}
+	m.stops = endTokens(src, m.Tok, m.Cfg.Vocab())
+	return nil
+}
+
+// withoutMTP takes the modules of multi-token prediction for absent where the files have
+// no weights of them.
+func (m *Model) withoutMTP(src *checkpoint.Source) {
+	cfg, ok := m.Cfg.(*deepseek.Config)
+	if !ok || cfg.NumNextnPredict == 0 {
+		return
+	}
+	first := fmt.Sprintf("model.layers.%d.", cfg.NumHiddenLayers)
+	if !slices.ContainsFunc(src.Tensors(), func(t checkpoint.Info) bool { return strings.HasPrefix(t.Name, first) }) {
+		cfg.NumNextnPredict = 0
+	}
+}
+
+// userToken begins a user's turn in DeepSeek's templates: where it appears in an answer,
+// the answer is over.
+const userToken = "<｜User｜>"
+
+// endTokens are the tokens that end an answer: the tokenizer's own and those that
+// generation_config.json, or config.json where there is none, names.
+func endTokens(src *checkpoint.Source, tok *text.Tokenizer, vocab int) []int32 {
+	var out []int32
+	add := func(id int32) {
+		if id >= 0 && int(id) < vocab && !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	add(tok.EOS())
+	var c struct {
+		EOS json.RawMessage `json:"eos_token_id"`
+	}
+	raw := src.GenerationConfig
+	if raw == nil {
+		raw = src.Config
+	}
+	if json.Unmarshal(raw, &c) == nil {
+		var one int32
+		var many []int32
+		if json.Unmarshal(c.EOS, &one) == nil {
+			add(one)
+		} else if json.Unmarshal(c.EOS, &many) == nil {
+			for _, id := range many {
+				add(id)
+			}
+		}
+	}
+	if id, ok := tok.ID(userToken); ok {
+		add(id)
+	}
+	return out
+}
+
+// Ends are the tokens that end an answer.
+func (m *Model) Ends() []int32 { return m.stops }
+
+// Save writes the model as a folder in Hugging Face's layout; a model that is trained by
+// an adapter writes that.
+func (m *Model) Save(dir string) error {
+	if m.save != nil {
+		return m.save(dir)
+	}
+	return checkpoint.SaveHF(dir, m.files, m.Net.Params(), m.be, 0)
+}
+
+// Close gives back the model's memory.
+func (m *Model) Close() {
+	if m.Net != nil {
+		m.Net.Close()
+	}
+	if m.ar != nil {
+		m.ar.Free()
+	}
+	if m.close != nil {
+		m.close()
+	}
+}
