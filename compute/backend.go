@@ -108,46 +108,62 @@ type RopeArgs struct {
 	Halves            bool
 }
 
-// MLAArgs describes causal attention in MLA's expanded form over Batch sequences of
-// SeqLen rows each, without materialising scores. Softmax runs over keys in blocks
-// counted from the sequence's start. B*T rows:
+// MLAArgs describes causal attention in MLA's expanded form for rows of several
+// sequences side by side, without materialising scores. Softmax runs over keys in blocks
+// of KeyBlock counted from the sequence's start, so a row's result depends neither on
+// what is beside it nor on how its sequence was cut into calls.
 //
-//	Q   [B*T, H*(Nope+Rope)]  per head: q_nope | q_rope (roped)
-//	KV  [B*T, H*(Nope+V)]     per head: k_nope | v
-//	KR  [B*T, Rope]           roped key shared by all heads
-//	O   [B*T, H*V]            output
-//	LSE [B*T, H]              log-sum-exp of the scaled scores, for the backward
+//	Q   [T, H*(Nope+Rope)]  per head: q_nope | q_rope (roped)
+//	O   [T, H*V]            output
+//	LSE [T, H]              optional: log-sum-exp of the scaled scores, for the backward
 type MLAArgs struct {
-	Batch, SeqLen, Heads int
-	Nope, Rope, V        int
+	Heads, Nope, Rope, V int
 	Scale                float32
-	Q, KV, KR, O, LSE    Tensor
-	// Picks, where present (I32 [B*T, K]), are the only keys a row sees: places within
+	Q, O, LSE            Tensor
+	Seqs                 []MLASeq
+	// Picks, where present (I32 [T, K]), are the only keys a row sees: places within
 	// its sequence, ascending, -1 where there are fewer (V3.2's sparse attention).
 	Picks Tensor
 }
 
-// MLAGrads are the gradients of MLAArgs: DO is given; DQ, DKV and DKR are written
-// (not accumulated).
+// MLASeq is one sequence's share of MLAArgs: rows [Row, Row+Rows) of Q and O stand at
+// positions Start, Start+1, ... and see keys and values 0 to their own position.
+//
+//	KV [at least Start+Rows, H*(Nope+V)]  per head: k_nope | v
+//	KR [at least Start+Rows, Rope]        roped key shared by all heads
+type MLASeq struct {
+	Row, Rows, Start int
+	KV, KR           Tensor
+}
+
+// MLAGrads are the gradients of MLAArgs whose sequences all start at 0: DO is given;
+// DQ, DKV [T, H*(Nope+V)] and DKR [T, Rope] are written (not accumulated), those to a
+// sequence's keys and values in its rows of Q. Other rows are left as they are.
 type MLAGrads struct {
 	DO, DQ, DKV, DKR Tensor
 }
 
-// LatentArgs describes causal attention in MLA's absorbed form for M new rows of
-// one sequence: row i stands at position Start+i and sees cache rows 0..Start+i.
+// LatentArgs describes causal attention in MLA's absorbed form for new rows of several
+// sequences side by side.
 //
-//	Q     [M, H*(Latent+Rope)]  per head: absorbed query | roped query
-//	Cache [S, Latent+Rope]      latent after its norm | roped key
-//	O     [M, H*Latent]
+//	Q [T, H*(Latent+Rope)]  per head: absorbed query | roped query
+//	O [T, H*Latent]
 //
-// A row's result does not depend on M: keys are taken in blocks from the start of
-// the sequence.
+// A row's result depends neither on what is beside it nor on how its sequence was cut
+// into calls: keys are taken in blocks from the start of the sequence.
 type LatentArgs struct {
 	Heads, Latent, Rope int
-	Start               int
 	Scale               float32
-	Q, Cache, O         Tensor
-	Picks               Tensor // I32 [M, K], optional: as in MLAArgs
+	Q, O                Tensor
+	Seqs                []LatentSeq
+	Picks               Tensor // I32 [T, K], optional: as in MLAArgs
+}
+
+// LatentSeq is one sequence's share of LatentArgs: rows [Row, Row+Rows) stand at
+// positions Start, Start+1, ... and see cache rows 0 to their own position.
+type LatentSeq struct {
+	Row, Rows, Start int
+	Cache            Tensor // F32 [at least Start+Rows, Latent+Rope]: latent after its norm | roped key
 }
 
 // AttentionArgs describes causal grouped-query attention (arXiv 2305.13245) for new
@@ -218,13 +234,14 @@ type RouteArgs struct {
 
 // RouteBackwardArgs gives the gradient to the router's logits, overwritten. DRowW is
 // the gradient to RowW. AuxAlpha adds the sequence-wise balance loss of the V3
-// report, eq. 17-20, over sequences of SeqLen tokens, averaged over sequences and
-// multiplied by AuxScale (1/number of micro-batches).
+// report, eq. 17-20, over the sequences side by side whose lengths Lens lists (it needs
+// no lengths where AuxAlpha is 0), averaged over sequences and multiplied by AuxScale
+// (1/number of micro-batches).
 type RouteBackwardArgs struct {
 	RouteArgs
 	DRowW    Tensor // F32 [1, T*K]
 	DLogits  Tensor // F32 [T, E]
-	SeqLen   int
+	Lens     []int
 	AuxAlpha float32
 	AuxScale float32
 }

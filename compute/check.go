@@ -154,28 +154,54 @@ func (a RopeArgs) Check() {
 
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a MLAArgs) Check() {
-	n, h := a.Batch*a.SeqLen, a.Heads
-	if !(is(a.Q, F32, n, h*(a.Nope+a.Rope)) && is(a.KV, F32, n, h*(a.Nope+a.V)) && is(a.KR, F32, n, a.Rope) &&
-		is(a.O, F32, n, h*a.V) && is(a.LSE, F32, n, h) && (a.Picks.IsZero() || is(a.Picks, I32, n, a.Picks.cols))) {
-		mismatch("MLA", fmt.Sprintf("%d rows, %d heads of %d+%d (v %d) do not fit", n, h, a.Nope, a.Rope, a.V), a.Q, a.KV, a.KR, a.O, a.LSE, a.Picks)
+	n, h := a.Q.rows, a.Heads
+	if !(is(a.Q, F32, n, h*(a.Nope+a.Rope)) && is(a.O, F32, n, h*a.V) && (a.LSE.IsZero() || is(a.LSE, F32, n, h)) &&
+		(a.Picks.IsZero() || is(a.Picks, I32, n, a.Picks.cols))) {
+		mismatch("MLA", fmt.Sprintf("%d rows, %d heads of %d+%d (v %d) do not fit", n, h, a.Nope, a.Rope, a.V), a.Q, a.O, a.LSE, a.Picks)
+	}
+	for i, s := range a.Seqs {
+		if !(within(s.Row, s.Rows, s.Start, n) && keyed(s.KV, s.Start+s.Rows, h*(a.Nope+a.V)) && keyed(s.KR, s.Start+s.Rows, a.Rope)) {
+			mismatch("MLA", fmt.Sprintf("sequence %d with rows %d to %d from position %d on, %d heads of %d+%d (v %d), does not fit",
+				i, s.Row, s.Row+s.Rows, s.Start, h, a.Nope, a.Rope, a.V), a.Q, s.KV, s.KR)
+		}
 	}
 }
 
-// Check panics when a gradient does not have its tensor's shape.
+// within tells whether a sequence's rows lie within n and its positions are some.
+func within(row, rows, start, n int) bool {
+	return start >= 0 && rows >= 0 && row >= 0 && row+rows <= n
+}
+
+// keyed tells whether t can be the keys of n places.
+func keyed(t Tensor, n, cols int) bool { return t.dtype == F32 && t.rows >= n && t.cols == cols }
+
+// Check panics when a gradient does not have the shape that its type's comment gives, or
+// a sequence does not begin at its start.
 func (g MLAGrads) Check(a MLAArgs) {
-	same := func(x, y Tensor) bool { return is(x, F32, y.rows, y.cols) }
-	if !(same(g.DO, a.O) && same(g.DQ, a.Q) && same(g.DKV, a.KV) && same(g.DKR, a.KR)) {
-		mismatch("MLABackward", "gradients must have their tensors' shapes", g.DO, a.O, g.DQ, a.Q, g.DKV, a.KV, g.DKR, a.KR)
+	n := a.Q.rows
+	if !(is(g.DO, F32, n, a.O.cols) && is(g.DQ, F32, n, a.Q.cols) && is(g.DKV, F32, n, a.Heads*(a.Nope+a.V)) && is(g.DKR, F32, n, a.Rope) &&
+		is(a.LSE, F32, n, a.Heads)) {
+		mismatch("MLABackward", fmt.Sprintf("LSE must be there, gradients must fit Q and O, and DKV and DKR have %d rows of %d heads of %d+%d and of %d",
+			n, a.Heads, a.Nope, a.V, a.Rope), g.DO, a.O, g.DQ, a.Q, g.DKV, g.DKR, a.LSE)
+	}
+	for i, s := range a.Seqs {
+		if s.Start != 0 {
+			mismatch("MLABackward", fmt.Sprintf("sequence %d has rows from position %d on", i, s.Start), a.Q, s.KV, s.KR)
+		}
 	}
 }
 
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a LatentArgs) Check() {
 	m := a.Q.rows
-	if !(is(a.Q, F32, m, a.Heads*(a.Latent+a.Rope)) && is(a.O, F32, m, a.Heads*a.Latent) &&
-		a.Cache.dtype == F32 && a.Cache.cols == a.Latent+a.Rope && a.Start >= 0 && a.Cache.rows >= a.Start+m &&
-		(a.Picks.IsZero() || is(a.Picks, I32, m, a.Picks.cols))) {
-		mismatch("LatentAttention", fmt.Sprintf("%d heads of %d+%d from position %d do not fit", a.Heads, a.Latent, a.Rope, a.Start), a.Q, a.Cache, a.O, a.Picks)
+	if !(is(a.Q, F32, m, a.Heads*(a.Latent+a.Rope)) && is(a.O, F32, m, a.Heads*a.Latent) && (a.Picks.IsZero() || is(a.Picks, I32, m, a.Picks.cols))) {
+		mismatch("LatentAttention", fmt.Sprintf("%d heads of %d+%d do not fit", a.Heads, a.Latent, a.Rope), a.Q, a.O, a.Picks)
+	}
+	for i, s := range a.Seqs {
+		if !(within(s.Row, s.Rows, s.Start, m) && keyed(s.Cache, s.Start+s.Rows, a.Latent+a.Rope)) {
+			mismatch("LatentAttention", fmt.Sprintf("sequence %d with rows %d to %d from position %d on, %d heads of %d+%d, does not fit",
+				i, s.Row, s.Row+s.Rows, s.Start, a.Heads, a.Latent, a.Rope), a.Q, s.Cache)
+		}
 	}
 }
 
@@ -200,8 +226,15 @@ func (a RouteBackwardArgs) Check() {
 		is(a.DLogits, F32, t, e)) {
 		mismatch("RouteBackward", fmt.Sprintf("%d tokens, %d experts, top %d do not fit", t, e, k), a.Scores, a.Experts, a.Slot, a.DRowW, a.DLogits)
 	}
-	if !(a.AuxAlpha == 0 || a.SeqLen > 0 && t%a.SeqLen == 0) {
-		mismatch("RouteBackward", fmt.Sprintf("the balance loss needs whole sequences of SeqLen %d", a.SeqLen), a.DLogits)
+	if a.AuxAlpha == 0 {
+		return
+	}
+	sum := 0
+	for _, n := range a.Lens {
+		sum += max(n, 0)
+	}
+	if sum != t {
+		mismatch("RouteBackward", fmt.Sprintf("the balance loss needs the sequences' Lens, which are %d tokens", sum), a.DLogits)
 	}
 }
 

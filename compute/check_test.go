@@ -23,9 +23,10 @@ func TestMismatchesPanicWithShapes(t *testing.T) {
 	twoGroups, manyExperts := route, route
 	twoGroups.Groups, twoGroups.TopGroups = 3, 1
 	manyExperts.TopK = 5
-	mla := compute.MLAArgs{Batch: 1, SeqLen: 2, Heads: 1, Nope: 2, Rope: 2, V: 2, Q: f(2, 4), KV: f(2, 4), KR: f(2, 2), O: f(2, 2), LSE: f(2, 1)}
-	short := mla
-	short.KR = f(1, 2)
+	mla := compute.MLAArgs{Heads: 1, Nope: 2, Rope: 2, V: 2, Q: f(2, 4), O: f(2, 2), LSE: f(2, 1), Seqs: []compute.MLASeq{{Rows: 2, KV: f(2, 4), KR: f(2, 2)}}}
+	short, later := mla, mla
+	short.Seqs = []compute.MLASeq{{Rows: 2, KV: f(2, 4), KR: f(1, 2)}}
+	later.Seqs = []compute.MLASeq{{Row: 1, Rows: 1, Start: 1, KV: f(2, 4), KR: f(2, 2)}}
 	logp := compute.LogProbArgs{H: f(2, 3), W: f(5, 3), Targets: n(1, 2), LogP: f(1, 2)}
 	outside := logp
 	outside.Targets = compute.WrapI32([]int32{0, 5}, 1, 2)
@@ -54,13 +55,16 @@ func TestMismatchesPanicWithShapes(t *testing.T) {
 		{"MLABackward", []string{"MLABackward", "F32[2,3]"}, func() {
 			be.MLABackward(mla, compute.MLAGrads{DO: f(2, 2), DQ: f(2, 4), DKV: f(2, 4), DKR: f(2, 3)})
 		}},
+		{"MLABackward of rows from a cache", []string{"MLABackward", "sequence 0", "position 1"}, func() {
+			be.MLABackward(later, compute.MLAGrads{DO: f(2, 2), DQ: f(2, 4), DKV: f(2, 4), DKR: f(2, 2)})
+		}},
 		{"LatentAttention", []string{"LatentAttention", "F32[4,6]"}, func() {
-			be.LatentAttention(compute.LatentArgs{Heads: 1, Latent: 4, Rope: 2, Start: 3, Q: f(2, 6), Cache: f(4, 6), O: f(2, 4)})
+			be.LatentAttention(compute.LatentArgs{Heads: 1, Latent: 4, Rope: 2, Q: f(2, 6), O: f(2, 4), Seqs: []compute.LatentSeq{{Rows: 2, Start: 3, Cache: f(4, 6)}}})
 		}},
 		{"Route groups", []string{"Route", "F32[2,4]"}, func() { be.Route(twoGroups) }},
 		{"Route experts", []string{"Route", "5 experts"}, func() { be.Route(manyExperts) }},
-		{"RouteBackward", []string{"RouteBackward", "SeqLen 3"}, func() {
-			be.RouteBackward(compute.RouteBackwardArgs{RouteArgs: route, DRowW: f(1, 4), DLogits: f(2, 4), SeqLen: 3, AuxAlpha: 1})
+		{"RouteBackward", []string{"RouteBackward", "Lens", "3 tokens"}, func() {
+			be.RouteBackward(compute.RouteBackwardArgs{RouteArgs: route, DRowW: f(1, 4), DLogits: f(2, 4), Lens: []int{3}, AuxAlpha: 1})
 		}},
 		{"LogProb", []string{"LogProb", "target 5 of row 1", "5"}, func() { be.LogProb(outside) }},
 		{"LogProbBackward", []string{"LogProbBackward", "F32[4,3]"}, func() {
@@ -90,7 +94,7 @@ func TestMismatchesPanicWithShapes(t *testing.T) {
 func TestChecksDoNotAllocate(t *testing.T) {
 	product := compute.MatMulArgs{Form: compute.NT, C: f(2, 3), A: f(2, 4), B: f(3, 4)}
 	grouped := compute.GroupedMatMulArgs{Form: compute.NN, C: f(2, 3), A: f(2, 4), B: f(8, 3), Experts: 2, Offsets: n(1, 3)}
-	mla := compute.MLAArgs{Batch: 1, SeqLen: 2, Heads: 1, Nope: 2, Rope: 2, V: 2, Q: f(2, 4), KV: f(2, 4), KR: f(2, 2), O: f(2, 2), LSE: f(2, 1)}
+	mla := compute.MLAArgs{Heads: 1, Nope: 2, Rope: 2, V: 2, Q: f(2, 4), O: f(2, 2), LSE: f(2, 1), Seqs: []compute.MLASeq{{Rows: 2, KV: f(2, 4), KR: f(2, 2)}}}
 	logp := compute.LogProbArgs{H: f(2, 3), W: f(5, 3), Targets: n(1, 2), LogP: f(1, 2)}
 	if got := testing.AllocsPerRun(10, func() { product.Dims(); grouped.Dims(); mla.Check(); logp.Check() }); got != 0 {
 		t.Errorf("checks allocate %v times", got)

@@ -9,18 +9,24 @@ import (
 	"sonde/compute"
 )
 
-// naiveMLA is causal attention with the whole row of scores at once; it gives the
-// output and the log-sum-exp.
+// naiveMLA is causal attention of whole sequences, whose keys are in their rows, with
+// the whole row of scores at once; it gives the output and the log-sum-exp.
 func naiveMLA(a compute.MLAArgs, q, kv, kr vec) (o, lse vec) {
-	n, dq, dkv := a.Batch*a.SeqLen, a.Nope+a.Rope, a.Nope+a.V
+	n, dq, dkv := a.Q.NumRows(), a.Nope+a.Rope, a.Nope+a.V
 	o, lse = make(vec, n*a.Heads*a.V), make(vec, n*a.Heads)
+	first := make([]int, n) // of each row's sequence
+	for _, s := range a.Seqs {
+		for i := range s.Rows {
+			first[s.Row+i] = s.Row
+		}
+	}
 	for row := range n {
 		for h := range a.Heads {
 			qr := q[(row*a.Heads+h)*dq:][:dq]
 			var sum float64
 			out := o[(row*a.Heads+h)*a.V:][:a.V]
-			for key := row - row%a.SeqLen; key <= row; key++ {
-				if !sees(a.Picks, row, key-(row-row%a.SeqLen)) {
+			for key := first[row]; key <= row; key++ {
+				if !sees(a.Picks, row, key-first[row]) {
 					continue
 				}
 				k := kv[(key*a.Heads+h)*dkv:][:dkv]
@@ -46,28 +52,48 @@ func sees(picks compute.Tensor, row, key int) bool {
 }
 
 // everyThird picks every third place up to a row's own, the last one first of all.
-func everyThird(batch, seqLen int) compute.Tensor {
-	k := (seqLen + 2) / 3
-	v := make([]int32, batch*seqLen*k)
-	for row := range batch * seqLen {
-		for j := range k {
-			v[row*k+j] = -1
-			if place := row%seqLen%3 + 3*j; place <= row%seqLen {
-				v[row*k+j] = int32(place)
+func everyThird(lens []int) compute.Tensor {
+	k, rows := (slices.Max(lens)+2)/3, 0
+	var v []int32
+	for _, n := range lens {
+		rows += n
+		for row := range n {
+			for j := range k {
+				place := row%3 + 3*j
+				if place > row {
+					place = -1
+				}
+				v = append(v, int32(place))
 			}
 		}
 	}
-	return compute.WrapI32(v, batch*seqLen, k)
+	return compute.WrapI32(v, rows, k)
+}
+
+// sequences cuts kv and kr into the sequences of lens rows.
+func sequences(lens []int, kv, kr compute.Tensor) (seqs []compute.MLASeq) {
+	row := 0
+	for _, n := range lens {
+		seqs = append(seqs, compute.MLASeq{Row: row, Rows: n, KV: kv.Rows(row, row+n), KR: kr.Rows(row, row+n)})
+		row += n
+	}
+	return seqs
 }
 
 func TestMLAAgainstFloat64(t *testing.T) {
 	be, rng := compute.NewReference(), rand.New(rand.NewPCG(7, 1))
-	for _, a := range []compute.MLAArgs{
-		{Batch: 2, SeqLen: 3, Heads: 2, Nope: 5, Rope: 2, V: 3, Scale: 0.5},
-		{Batch: 1, SeqLen: 70, Heads: 1, Nope: 2, Rope: 2, V: 2, Scale: 0.7}, // more than a block of keys
-		{Batch: 2, SeqLen: 9, Heads: 2, Nope: 5, Rope: 2, V: 3, Scale: 0.5, Picks: everyThird(2, 9)},
+	for _, c := range []struct {
+		lens []int
+		compute.MLAArgs
+	}{
+		{[]int{3, 1, 4}, compute.MLAArgs{Heads: 2, Nope: 5, Rope: 2, V: 3, Scale: 0.5}},
+		{[]int{70}, compute.MLAArgs{Heads: 1, Nope: 2, Rope: 2, V: 2, Scale: 0.7}}, // more than a block of keys
+		{[]int{9, 5}, compute.MLAArgs{Heads: 2, Nope: 5, Rope: 2, V: 3, Scale: 0.5, Picks: everyThird([]int{9, 5})}},
 	} {
-		n := a.Batch * a.SeqLen
+		a, n := c.MLAArgs, 0
+		for _, l := range c.lens {
+			n += l
+		}
 		q, kv, kr := randoms(rng, n*a.Heads*(a.Nope+a.Rope), 1), randoms(rng, n*a.Heads*(a.Nope+a.V), 1), randoms(rng, n*a.Rope, 1)
 		for i := range kr { // the second block's keys weigh most: it moves the softmax
 			if i/a.Rope >= compute.KeyBlock {
@@ -76,7 +102,7 @@ func TestMLAAgainstFloat64(t *testing.T) {
 		}
 		do := randoms(rng, n*a.Heads*a.V, 1)
 		w := func(v []float32) compute.Tensor { return compute.Wrap(v, n, len(v)/n) }
-		a.Q, a.KV, a.KR = w(f32(q)), w(f32(kv)), w(f32(kr))
+		a.Q, a.Seqs = w(f32(q)), sequences(c.lens, w(f32(kv)), w(f32(kr)))
 		o, lse := make([]float32, len(do)), make([]float32, n*a.Heads)
 		a.O, a.LSE = w(o), w(lse)
 		be.MLAForward(a)
@@ -105,8 +131,8 @@ func TestAbsorbedFormEqualsExpanded(t *testing.T) {
 
 	kv, expanded := zeros(n, heads*(nope+v)), zeros(n, heads*v)
 	be.MatMul(compute.MatMulArgs{Form: compute.NT, C: kv, A: cache.Cols(0, latent), B: up})
-	be.MLAForward(compute.MLAArgs{Batch: 1, SeqLen: n, Heads: heads, Nope: nope, Rope: rope, V: v, Scale: scale, Q: q, KV: kv,
-		KR: cache.Cols(latent, latent+rope), O: expanded, LSE: zeros(n, heads)})
+	be.MLAForward(compute.MLAArgs{Heads: heads, Nope: nope, Rope: rope, V: v, Scale: scale, Q: q, O: expanded,
+		Seqs: sequences([]int{n}, kv, cache.Cols(latent, latent+rope))})
 
 	ql, ol, absorbed := zeros(n, heads*(latent+rope)), zeros(n, heads*latent), zeros(n, heads*v)
 	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NN, C: ql, A: q, B: up, Heads: heads, CCols: latent + rope, CWidth: latent,
@@ -114,7 +140,7 @@ func TestAbsorbedFormEqualsExpanded(t *testing.T) {
 	for h := range heads {
 		be.Copy(ql.Cols(h*(latent+rope)+latent, (h+1)*(latent+rope)), q.Cols(h*(nope+rope)+nope, (h+1)*(nope+rope)))
 	}
-	be.LatentAttention(compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Scale: scale, Q: ql, Cache: cache, O: ol})
+	be.LatentAttention(compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Scale: scale, Q: ql, O: ol, Seqs: []compute.LatentSeq{{Rows: n, Cache: cache}}})
 	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NT, C: absorbed, A: ol, B: up, Heads: heads, CCols: v, CWidth: v,
 		ACols: latent, AWidth: latent, BRows: nope + v, BOff: nope, BCount: v})
 
@@ -133,8 +159,8 @@ func TestPicksOfAllKeysChangeNothing(t *testing.T) {
 	q, cache := compute.Wrap(f32(randoms(rng, heads*(latent+rope), 1)), 1, heads*(latent+rope)), compute.Wrap(f32(randoms(rng, n*(latent+rope), 1)), n, latent+rope)
 	out := func(cache, picks compute.Tensor) []float32 {
 		o := make([]float32, heads*latent)
-		be.LatentAttention(compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Start: cache.NumRows() - 1, Scale: 0.5, Q: q, Cache: cache,
-			O: compute.Wrap(o, 1, len(o)), Picks: picks})
+		be.LatentAttention(compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Scale: 0.5, Q: q, O: compute.Wrap(o, 1, len(o)), Picks: picks,
+			Seqs: []compute.LatentSeq{{Rows: 1, Start: cache.NumRows() - 1, Cache: cache}}})
 		return o
 	}
 	all, some := make([]int32, n+1), []int32{}

@@ -167,23 +167,24 @@ func naiveRouteLoss(logits vec, droww []float32, a compute.RouteBackwardArgs) fl
 			loss += w * float64(droww[a.Slot.RowI32(i)[j]])
 		}
 	}
-	seqs := n / a.SeqLen
-	for seq := range seqs {
+	first := 0
+	for _, length := range a.Lens {
 		f, p := make(vec, e), make(vec, e)
-		for i := seq * a.SeqLen; i < (seq+1)*a.SeqLen; i++ {
+		for i := first; i < first+length; i++ {
 			s := scores(logits[i*e:(i+1)*e], e, a.Softmax)
 			var sum float64
 			for _, v := range s {
 				sum += v
 			}
 			for j, v := range s {
-				p[j] += v / sum / float64(a.SeqLen)
+				p[j] += v / sum / float64(length)
 			}
 			for _, j := range a.Experts.RowI32(i) {
-				f[j] += float64(e) / float64(a.TopK*a.SeqLen)
+				f[j] += float64(e) / float64(a.TopK*length)
 			}
 		}
-		loss += float64(a.AuxAlpha) * float64(a.AuxScale) * inner(f, p) / float64(seqs)
+		loss += float64(a.AuxAlpha) * float64(a.AuxScale) * inner(f, p) / float64(len(a.Lens))
+		first += length
 	}
 	return loss
 }
@@ -198,7 +199,7 @@ func TestRouteBackwardAgainstDifferences(t *testing.T) {
 			be.Route(a)
 			droww, d := f32(randoms(rng, tokens*a.TopK, 1)), make([]float32, tokens*e)
 			b := compute.RouteBackwardArgs{RouteArgs: a, DRowW: compute.Wrap(droww, 1, len(droww)), DLogits: compute.Wrap(d, tokens, e),
-				SeqLen: 3, AuxAlpha: alpha, AuxScale: 0.5}
+				Lens: []int{1, 3, 2}, AuxAlpha: alpha, AuxScale: 0.5}
 			be.RouteBackward(b)
 			if c.TopK == 1 && alpha == 0 { // normalised to a constant
 				close(t, "dlogits", d, make(vec, tokens*e), 0)

@@ -57,42 +57,47 @@ func (r *running) finish() float32 {
 	return r.largest + float32(math.Log(float64(r.sum)))
 }
 
-// heads are the slices of one row that belong to head h.
-func (a MLAArgs) query(row, h int) []float32 {
+// query is head h's share of a row of queries.
+func (a MLAArgs) query(t Tensor, row, h int) []float32 {
 	d := a.Nope + a.Rope
-	return a.Q.RowF32(row)[h*d : (h+1)*d]
+	return t.RowF32(row)[h*d : (h+1)*d]
 }
 
-func (a MLAArgs) keyValue(row, h int) (k, v []float32) {
+// keyValue is head h's share of a row of keys and values.
+func (a MLAArgs) keyValue(t Tensor, row, h int) (k, v []float32) {
 	d := a.Nope + a.V
-	s := a.KV.RowF32(row)[h*d : (h+1)*d]
+	s := t.RowF32(row)[h*d : (h+1)*d]
 	return s[:a.Nope], s[a.Nope:]
 }
 
-// score is the scaled product of a query with a key.
-func (a MLAArgs) score(q []float32, key, h int) float32 {
-	k, _ := a.keyValue(key, h)
-	return dot(dot(0, q[:a.Nope], k), q[a.Nope:], a.KR.RowF32(key)) * a.Scale
+// score is the scaled product of a query with a key of s.
+func (a MLAArgs) score(s MLASeq, q []float32, key, h int) float32 {
+	k, _ := a.keyValue(s.KV, key, h)
+	return dot(dot(0, q[:a.Nope], k), q[a.Nope:], s.KR.RowF32(key)) * a.Scale
 }
 
 // MLAForward is causal attention in the expanded form (DeepSeek-V2, 2.1).
 func (*Reference) MLAForward(a MLAArgs) {
 	a.Check()
 	var buf [KeyBlock]float32
-	for row := range a.Batch * a.SeqLen {
-		place := row % a.SeqLen
-		first, keys := row-place, seen("MLA", a.Picks, row, place+1)
-		for h := range a.Heads {
-			q := a.query(row, h)
-			r := newRunning(a.O.RowF32(row)[h*a.V : (h+1)*a.V])
-			for block := range slices.Chunk(keys, KeyBlock) {
-				scores := buf[:len(block)]
-				for j, key := range block {
-					scores[j] = a.score(q, first+int(key), h)
+	for _, s := range a.Seqs {
+		for i := range s.Rows {
+			row := s.Row + i
+			keys := seen("MLA", a.Picks, row, s.Start+i+1)
+			for h := range a.Heads {
+				q := a.query(a.Q, row, h)
+				r := newRunning(a.O.RowF32(row)[h*a.V : (h+1)*a.V])
+				for block := range slices.Chunk(keys, KeyBlock) {
+					scores := buf[:len(block)]
+					for j, key := range block {
+						scores[j] = a.score(s, q, int(key), h)
+					}
+					r.block(scores, func(j int) []float32 { _, v := a.keyValue(s.KV, int(block[j]), h); return v })
 				}
-				r.block(scores, func(j int) []float32 { _, v := a.keyValue(first+int(block[j]), h); return v })
+				if lse := r.finish(); !a.LSE.IsZero() {
+					a.LSE.RowF32(row)[h] = lse
+				}
 			}
-			a.LSE.RowF32(row)[h] = r.finish()
 		}
 	}
 }
@@ -103,30 +108,35 @@ func (*Reference) MLAForward(a MLAArgs) {
 func (*Reference) MLABackward(a MLAArgs, g MLAGrads) {
 	a.Check()
 	g.Check(a)
-	for _, t := range []Tensor{g.DQ, g.DKV, g.DKR} {
-		clearRows(t)
-	}
-	grads := MLAArgs{Nope: a.Nope, Rope: a.Rope, V: a.V, Q: g.DQ, KV: g.DKV}
-	for first := 0; first < a.Batch*a.SeqLen; first += a.SeqLen {
+	for _, s := range a.Seqs {
+		for _, t := range []Tensor{g.DQ, g.DKV, g.DKR} {
+			clearRows(t.Rows(s.Row, s.Row+s.Rows))
+		}
 		for h := range a.Heads {
-			for row := first; row < first+a.SeqLen; row++ {
-				o, do := a.O.RowF32(row)[h*a.V:(h+1)*a.V], g.DO.RowF32(row)[h*a.V:(h+1)*a.V]
-				delta, lse := dotLanes(o, do), a.LSE.RowF32(row)[h]
-				q, dq := a.query(row, h), grads.query(row, h)
-				for _, place := range seen("MLA", a.Picks, row, row-first+1) {
-					key := first + int(place)
-					k, v := a.keyValue(key, h)
-					dk, dv := grads.keyValue(key, h)
-					p := exp(a.score(q, key, h) - lse)
-					axpy(dv, p, do)
-					ds := p * (dot(0, do, v) - delta) * a.Scale
-					axpy(dq[:a.Nope], ds, k)
-					axpy(dq[a.Nope:], ds, a.KR.RowF32(key))
-					axpy(dk, ds, q[:a.Nope])
-					axpy(g.DKR.RowF32(key), ds, q[a.Nope:])
-				}
+			for i := range s.Rows {
+				a.rowBackward(s, g, i, h)
 			}
 		}
+	}
+}
+
+// rowBackward adds what row i of s and head h give to the gradients.
+func (a MLAArgs) rowBackward(s MLASeq, g MLAGrads, i, h int) {
+	row := s.Row + i
+	o, do := a.O.RowF32(row)[h*a.V:(h+1)*a.V], g.DO.RowF32(row)[h*a.V:(h+1)*a.V]
+	delta, lse := dotLanes(o, do), a.LSE.RowF32(row)[h]
+	q, dq := a.query(a.Q, row, h), a.query(g.DQ, row, h)
+	for _, place := range seen("MLA", a.Picks, row, i+1) {
+		key := int(place)
+		k, v := a.keyValue(s.KV, key, h)
+		dk, dv := a.keyValue(g.DKV, s.Row+key, h)
+		p := exp(a.score(s, q, key, h) - lse)
+		axpy(dv, p, do)
+		ds := p * (dot(0, do, v) - delta) * a.Scale
+		axpy(dq[:a.Nope], ds, k)
+		axpy(dq[a.Nope:], ds, s.KR.RowF32(key))
+		axpy(dk, ds, q[:a.Nope])
+		axpy(g.DKR.RowF32(s.Row+key), ds, q[a.Nope:])
 	}
 }
 
@@ -135,19 +145,21 @@ func (*Reference) LatentAttention(a LatentArgs) {
 	a.Check()
 	d := a.Latent + a.Rope
 	var buf [KeyBlock]float32
-	for i := range a.Q.rows {
-		keys := seen("LatentAttention", a.Picks, i, a.Start+i+1)
-		for h := range a.Heads {
-			q := a.Q.RowF32(i)[h*d : (h+1)*d]
-			r := newRunning(a.O.RowF32(i)[h*a.Latent : (h+1)*a.Latent])
-			for block := range slices.Chunk(keys, KeyBlock) {
-				scores := buf[:len(block)]
-				for j, key := range block {
-					scores[j] = dot(0, q, a.Cache.RowF32(int(key))) * a.Scale
+	for _, s := range a.Seqs {
+		for i := range s.Rows {
+			keys := seen("LatentAttention", a.Picks, s.Row+i, s.Start+i+1)
+			for h := range a.Heads {
+				q := a.Q.RowF32(s.Row + i)[h*d : (h+1)*d]
+				r := newRunning(a.O.RowF32(s.Row + i)[h*a.Latent : (h+1)*a.Latent])
+				for block := range slices.Chunk(keys, KeyBlock) {
+					scores := buf[:len(block)]
+					for j, key := range block {
+						scores[j] = dot(0, q, s.Cache.RowF32(int(key))) * a.Scale
+					}
+					r.block(scores, func(j int) []float32 { return s.Cache.RowF32(int(block[j]))[:a.Latent] })
 				}
-				r.block(scores, func(j int) []float32 { return a.Cache.RowF32(int(block[j]))[:a.Latent] })
+				r.finish()
 			}
-			r.finish()
 		}
 	}
 }

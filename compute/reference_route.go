@@ -142,9 +142,12 @@ func (*Reference) RouteBackward(a RouteBackwardArgs) {
 	a.Check()
 	t, e := a.Logits.rows, a.Logits.cols
 	ds, balance := make([]float32, e), make([]float32, e)
+	seq, next := 0, 0 // the sequence to come and its first token
 	for i := range t {
-		if a.AuxAlpha != 0 && i%a.SeqLen == 0 {
-			a.loads(balance, i)
+		for a.AuxAlpha != 0 && i == next {
+			a.loads(balance, i, a.Lens[seq])
+			next += a.Lens[seq]
+			seq++
 		}
 		clear(ds)
 		a.weightGrads(ds, i)
@@ -191,17 +194,17 @@ func (a RouteBackwardArgs) weightGrads(ds []float32, i int) {
 	}
 }
 
-// loads are the f of eq. 18 for the sequence that begins at token first, times the
-// factors common to its tokens: alpha * AuxScale / (sequences * SeqLen).
-func (a RouteBackwardArgs) loads(balance []float32, first int) {
+// loads are the f of eq. 18 for the sequence of n tokens that begins at token first,
+// times the factors common to its tokens: alpha * AuxScale / (sequences * n).
+func (a RouteBackwardArgs) loads(balance []float32, first, n int) {
 	clear(balance)
-	for i := first; i < first+a.SeqLen; i++ {
+	for i := first; i < first+n; i++ {
 		for _, e := range a.Experts.RowI32(i) {
 			balance[e]++
 		}
 	}
-	f := float32(len(balance)) / float32(a.TopK*a.SeqLen)
-	common := a.AuxAlpha * a.AuxScale / float32(a.Scores.rows)
+	f := float32(len(balance)) / float32(a.TopK*n)
+	common := a.AuxAlpha * a.AuxScale / float32(len(a.Lens)*n)
 	for j := range balance {
 		balance[j] *= f * common
 	}

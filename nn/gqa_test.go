@@ -112,7 +112,7 @@ func TestGQAGradient(t *testing.T) {
 		x, xm := b.random(seqs*n, dim, 1)
 		dy, dym := b.random(seqs*n, dim, 1)
 		m, w := b.gqa(c.d, dim, c.bias, c.norm)
-		pos, table := b.positions(seqs, n, c.d.Dim)
+		pos, table := b.positions(slices.Repeat([]int{n}, seqs), c.d.Dim)
 		y, dx := b.zero(seqs*n, dim), b.zero(seqs*n, dim)
 		var rec GQARecord
 		m.Forward(b.be, b.ar, c.d, slices.Repeat([]int{n}, seqs), y, x, pos, table, &rec)
@@ -141,7 +141,7 @@ func TestGQAFrozen(t *testing.T) {
 	d := GQADims{Heads: 2, KVHeads: 1, Dim: 4, Eps: testEps, Scale: 0.5}
 	m, _ := b.gqa(d, 8, true, true)
 	x, _ := b.random(3, 8, 1)
-	pos, table := b.positions(1, 3, d.Dim)
+	pos, table := b.positions([]int{3}, d.Dim)
 	var rec GQARecord
 	m.Forward(b.be, b.ar, d, []int{3}, b.zero(3, 8), x, pos, table, &rec)
 	dx := b.zero(3, 8)
@@ -160,7 +160,7 @@ func TestGQAExtendEqualsForward(t *testing.T) {
 	const n, dim = 9, 8
 	m, _ := b.gqa(d, dim, true, true)
 	x, _ := b.random(2*n, dim, 1)
-	pos, table := b.positions(2, n, d.Dim)
+	pos, table := b.positions([]int{n, n}, d.Dim)
 	want := b.zero(2*n, dim)
 	m.Forward(b.be, b.ar, d, []int{n, n}, want, x, pos, table, &GQARecord{})
 	feed := func(piece int) compute.Tensor {

@@ -75,29 +75,78 @@ func (d MLADims) ropeK(kv, pos, table compute.Tensor, inverse bool) compute.Rope
 		Offset: d.KVLora, Dim: d.Rope, Inverse: inverse}
 }
 
-// Forward is y += attention(x) in the expanded form, causal within each of seqs
-// sequences of equal length; x, y [T, D], pos [1, T] positions, table as
+// Forward is y += attention(x) in the expanded form, causal within each of the sequences
+// of lens rows that lie one after another; x, y [T, D], pos [1, T] positions, table as
 // compute.RopeArgs has it.
-func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, seqs int, y, x, pos, table compute.Tensor, rec *MLARecord) {
-	t := x.NumRows()
+func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, lens []int, y, x, pos, table compute.Tensor, rec *MLARecord) {
 	q := m.query(be, ar, d, x, pos, table, rec)
+	kv, kr := m.expand(be, ar, d, pos, table, rec)
+	seqs, longest, row := make([]ExpandedSeq, len(lens)), 0, 0
+	for i, n := range lens {
+		seqs[i] = ExpandedSeq{MLASeq: compute.MLASeq{Row: row, Rows: n, KV: kv.Rows(row, row+n), KR: kr.Rows(row, row+n)}}
+		longest = max(longest, n)
+		if m.Index != nil {
+			seqs[i].Keys = ar.F32(n, d.Index.Dim)
+		}
+		row += n
+	}
+	m.attend(be, ar, d, y, x, q, pos, table, seqs, longest, rec, ar.F32(x.NumRows(), d.Heads))
+}
+
+// expand computes what the expanded form remembers of each row: kv [T, H*(Nope+V)], and
+// its roped key.
+func (m *MLA) expand(be compute.Backend, ar *compute.Arena, d MLADims, pos, table compute.Tensor, rec *MLARecord) (kv, kr compute.Tensor) {
+	t := rec.KVA.NumRows()
 	rec.CKV = ar.F32(t, d.KVLora)
 	be.Rope(d.ropeK(rec.KVA, pos, table, false))
 	Norm(be, ar, rec.CKV, rec.KVA.Cols(0, d.KVLora), m.KVNorm, d.Eps, &rec.KVNorm)
-	kv := ar.F32(t, d.Heads*(d.Nope+d.V))
+	kv = ar.F32(t, d.Heads*(d.Nope+d.V))
 	Linear(be, kv, rec.CKV, m.KVB, false)
-	rec.Out = ar.F32(t, d.Heads*d.V)
-	rec.Attn = compute.MLAArgs{Batch: seqs, SeqLen: t / seqs, Heads: d.Heads, Nope: d.Nope, Rope: d.Rope, V: d.V,
-		Scale: d.Scale, Q: q, KV: kv, KR: rec.KVA.Cols(d.KVLora, d.Latent()),
-		O: rec.Out, LSE: ar.F32(t, d.Heads)}
+	return kv, rec.KVA.Cols(d.KVLora, d.Latent())
+}
+
+// attend is y += the expanded form's attention over seqs, the longest of which then has
+// longest rows. lse may be absent.
+func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, x, q, pos, table compute.Tensor, seqs []ExpandedSeq, longest int, rec *MLARecord, lse compute.Tensor) {
+	rec.Out = ar.F32(x.NumRows(), d.Heads*d.V)
+	rec.Attn = compute.MLAArgs{Heads: d.Heads, Nope: d.Nope, Rope: d.Rope, V: d.V, Scale: d.Scale, Q: q, O: rec.Out, LSE: lse,
+		Seqs: make([]compute.MLASeq, len(seqs))}
+	index := make([]IndexSeq, len(seqs))
+	for i, s := range seqs {
+		rec.Attn.Seqs[i], index[i] = s.MLASeq, IndexSeq{s.Row, s.Rows, s.Start, s.Keys}
+	}
 	if m.Index != nil {
-		m.choose(be, ar, d, x, pos, table, evenSeqs(ar, seqs, t/seqs, d.Index.Dim), rec)
-		if t/seqs > d.Index.TopK {
+		m.choose(be, ar, d, x, pos, table, index, rec)
+		if longest > d.Index.TopK {
 			rec.Attn.Picks = rec.Picks
 		}
 	}
 	be.MLAForward(rec.Attn)
 	Linear(be, y, rec.Out, m.O, true)
+}
+
+// ExpandedSeq is one sequence's share of ExtendExpanded's rows; KV and KR are its cache.
+type ExpandedSeq struct {
+	compute.MLASeq
+	Keys compute.Tensor // [at least Start+Rows, Index.Dim], the indexer's
+}
+
+// ExtendExpanded is y += attention(x) in the expanded form for new rows of several
+// sequences side by side: each one's keys and values are written to its cache from row
+// Start on, and its rows see all that is there. A row's result is Forward's, bit for bit,
+// at more memory a row than Extend's. x, y [T, D], pos [1, T]. No backward follows; rec
+// holds what taps are shown.
+func (m *MLA) ExtendExpanded(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos, table compute.Tensor, seqs []ExpandedSeq, rec *MLARecord) {
+	q := m.query(be, ar, d, x, pos, table, rec)
+	kv, kr := m.expand(be, ar, d, pos, table, rec)
+	longest := 0
+	for _, s := range seqs {
+		end := s.Start + s.Rows
+		be.Copy(s.KV.Rows(s.Start, end), kv.Rows(s.Row, s.Row+s.Rows))
+		be.Copy(s.KR.Rows(s.Start, end), kr.Rows(s.Row, s.Row+s.Rows))
+		longest = max(longest, end)
+	}
+	m.attend(be, ar, d, y, x, q, pos, table, seqs, longest, rec, compute.Tensor{})
 }
 
 // choose runs the indexer.
@@ -106,15 +155,6 @@ func (m *MLA) choose(be compute.Backend, ar *compute.Arena, d MLADims, x, pos, t
 	if rec.Chosen != nil {
 		rec.Chosen()
 	}
-}
-
-// evenSeqs are sequences of n rows each, all from their beginning.
-func evenSeqs(ar *compute.Arena, seqs, n, dim int) []IndexSeq {
-	out := make([]IndexSeq, seqs)
-	for i := range out {
-		out[i] = IndexSeq{Row: i * n, Rows: n, Keys: ar.F32(n, dim)}
-	}
-	return out
 }
 
 // BackwardInput writes dx, the gradient of Forward to x.
@@ -178,9 +218,11 @@ func (m *MLA) Extend(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos
 		CCols: row, CWidth: d.KVLora, ACols: d.QK(), AWidth: d.Nope, BRows: d.Nope + d.V, BCount: d.Nope})
 	be.Copy(ql.Reshape(t*d.Heads, row).Cols(d.KVLora, row), q.Reshape(t*d.Heads, d.QK()).Cols(d.Nope, d.QK()))
 	ol := ar.F32(t, d.Heads*d.KVLora)
+	latent := compute.LatentArgs{Heads: d.Heads, Latent: d.KVLora, Rope: d.Rope, Scale: d.Scale, Q: ql, O: ol, Picks: rec.Picks}
 	for _, s := range seqs {
-		d.attend(be, ol, ql, s, rec.Picks)
+		latent.Seqs = append(latent.Seqs, compute.LatentSeq{Row: s.Row, Rows: s.Rows, Start: s.Start, Cache: s.Cache})
 	}
+	be.LatentAttention(latent)
 	rec.Out = ar.F32(t, d.Heads*d.V)
 	be.HeadMatMul(compute.HeadMatMulArgs{Form: compute.NT, C: rec.Out, A: ol, B: m.KVB, Heads: d.Heads,
 		CCols: d.V, CWidth: d.V, ACols: d.KVLora, AWidth: d.KVLora, BRows: d.Nope + d.V, BOff: d.Nope, BCount: d.V})
@@ -203,29 +245,5 @@ func (m *MLA) remember(be compute.Backend, ar *compute.Arena, d MLADims, x, pos,
 	}
 	if m.Index != nil {
 		m.choose(be, ar, d, x, pos, table, index, rec)
-	}
-}
-
-// attend is the absorbed attention of one sequence's rows. Rows that see no more keys
-// than an indexer picks read them all, wherever a call's rows begin and end: so their
-// bits do not depend on that.
-func (d MLADims) attend(be compute.Backend, ol, ql compute.Tensor, s LatentSeq, picks compute.Tensor) {
-	a := compute.LatentArgs{Heads: d.Heads, Latent: d.KVLora, Rope: d.Rope, Scale: d.Scale}
-	dense := s.Rows
-	if !picks.IsZero() {
-		dense = min(max(d.Index.TopK-s.Start, 0), s.Rows)
-	}
-	part := func(from, to int) {
-		if from == to {
-			return
-		}
-		a.Start, a.Cache = s.Start+from, s.Cache.Rows(0, s.Start+to)
-		a.Q, a.O = ql.Rows(s.Row+from, s.Row+to), ol.Rows(s.Row+from, s.Row+to)
-		be.LatentAttention(a)
-	}
-	part(0, dense)
-	if dense < s.Rows {
-		a.Picks = picks.Rows(s.Row+dense, s.Row+s.Rows)
-		part(dense, s.Rows)
 	}
 }

@@ -25,7 +25,7 @@ func testAngle(p, pair, dim int) float64 {
 	return float64(p) * math.Pow(100, -2*float64(pair)/float64(dim))
 }
 
-func (w mla64) forward(d MLADims, seqs int, x mat) mat {
+func (w mla64) forward(d MLADims, lens []int, x mat) mat {
 	q := x
 	if d.QLora == 0 {
 		q = x.mulT(w["q"])
@@ -38,17 +38,17 @@ func (w mla64) forward(d MLADims, seqs int, x mat) mat {
 		copy(latent.row(i), kva.row(i))
 	}
 	kv := rmsNorm(latent, w["kvn"], testEps).mulT(w["kvb"])
-	n := x.r / seqs
-	for i := range x.r {
-		rotate(kva.row(i)[d.KVLora:], i%n)
+	place := places(lens)
+	for i, p := range place {
+		rotate(kva.row(i)[d.KVLora:], int(p))
 		for h := range d.Heads {
-			rotate(q.row(i)[h*d.QK()+d.Nope:(h+1)*d.QK()], i%n)
+			rotate(q.row(i)[h*d.QK()+d.Nope:(h+1)*d.QK()], int(p))
 		}
 	}
 	out := newMat(x.r, d.Heads*d.V)
 	for i := range x.r {
 		for h := range d.Heads {
-			w.attend(d, out.row(i)[h*d.V:(h+1)*d.V], q.row(i)[h*d.QK():], kv, kva, i-i%n, i, h)
+			w.attend(d, out.row(i)[h*d.V:(h+1)*d.V], q.row(i)[h*d.QK():], kv, kva, i-int(place[i]), i, h)
 		}
 	}
 	return out.mulT(w["o"])
@@ -101,11 +101,19 @@ func (b *bench) twinMLA(m *MLA) *MLA {
 	return &g
 }
 
-func (b *bench) positions(seqs, n, dim int) (pos, table compute.Tensor) {
-	p, v := make([]int32, seqs*n), make([]float32, n*dim)
-	for i := range p {
-		p[i] = int32(i % n)
+// places are the positions of the rows of sequences side by side.
+func places(lens []int) (p []int32) {
+	for _, n := range lens {
+		for i := range n {
+			p = append(p, int32(i))
+		}
 	}
+	return p
+}
+
+func (b *bench) positions(lens []int, dim int) (pos, table compute.Tensor) {
+	p, n := places(lens), slices.Max(lens)
+	v := make([]float32, n*dim)
 	for i := range n {
 		for k := range dim / 2 {
 			s, c := math.Sincos(testAngle(i, k, dim))
@@ -121,20 +129,21 @@ func TestMLAGradient(t *testing.T) {
 		{Heads: 3, Nope: 4, Rope: 2, V: 5, KVLora: 4, Eps: testEps, Scale: 0.5},
 	} {
 		b := newBench(t)
-		const seqs, n, dim = 2, 5, 8
-		x, xm := b.random(seqs*n, dim, 1)
-		dy, c := b.random(seqs*n, dim, 1)
+		const rows, dim = 10, 8
+		lens := []int{3, 1, 6}
+		x, xm := b.random(rows, dim, 1)
+		dy, c := b.random(rows, dim, 1)
 		m, w := b.mla(d, dim)
-		pos, table := b.positions(seqs, n, d.Rope)
-		y, dx := b.zero(seqs*n, dim), b.zero(seqs*n, dim)
+		pos, table := b.positions(lens, d.Rope)
+		y, dx := b.zero(rows, dim), b.zero(rows, dim)
 		var rec MLARecord
-		m.Forward(b.be, b.ar, d, seqs, y, x, pos, table, &rec)
-		b.checkForward("mla", y, w.forward(d, seqs, xm))
+		m.Forward(b.be, b.ar, d, lens, y, x, pos, table, &rec)
+		b.checkForward("mla", y, w.forward(d, lens, xm))
 
 		g := b.twinMLA(m)
 		m.BackwardInput(b.be, b.ar, d, dx, dy, pos, table, &rec)
 		m.BackwardWeight(b.be, d, g, &rec)
-		loss := func() float64 { return dot(w.forward(d, seqs, xm), c) }
+		loss := func() float64 { return dot(w.forward(d, lens, xm), c) }
 		b.checkGrad("mla input", dx, xm, loss)
 		for name, t := range map[string]compute.Tensor{"q": g.Q, "qa": g.QA, "qn": g.QANorm, "qb": g.QB, "kva": g.KVA, "kvn": g.KVNorm, "kvb": g.KVB, "o": g.O} {
 			if _, ok := w[name]; ok {
@@ -197,10 +206,69 @@ func TestMLAAbsorbedEqualsExpanded(t *testing.T) {
 	const seqs, n, dim = 3, 9, 8
 	x, xm := b.random(seqs*n, dim, 1)
 	m, w := b.mla(d, dim)
-	_, table := b.positions(seqs, n, d.Rope)
+	_, table := b.positions([]int{n}, d.Rope)
 	whole := b.latentRun(m, d, x, table, n, n)
-	b.checkForward("absorbed", whole, w.forward(d, seqs, xm))
+	b.checkForward("absorbed", whole, w.forward(d, []int{n, n, n}, xm))
 	b.sameBits(m, d, x, table, n, whole)
+}
+
+// expandedRun feeds sequences of lens rows of x through ExtendExpanded, up to piece rows
+// of each at a time, those side by side that have any left, the last one first.
+func (b *bench) expandedRun(m *MLA, d MLADims, x, table compute.Tensor, lens []int, piece int) compute.Tensor {
+	dim := x.NumCols()
+	y, caches := b.zero(x.NumRows(), dim), make([]ExpandedSeq, len(lens))
+	for i, n := range lens {
+		caches[i].KV, caches[i].KR, caches[i].Keys = b.zero(n, d.Heads*(d.Nope+d.V)), b.zero(n, d.Rope), b.zero(n, max(d.Index.Dim, 1))
+	}
+	for at := 0; at < slices.Max(lens); at += piece {
+		var parts []ExpandedSeq
+		var pos, from []int32 // of each row in its sequence, in x
+		end := int32(x.NumRows())
+		for i, n := range slices.Backward(lens) {
+			end -= int32(n)
+			s := caches[i]
+			s.Row, s.Rows, s.Start = len(pos), max(0, min(piece, n-at)), at
+			for j := range s.Rows {
+				pos, from = append(pos, int32(at+j)), append(from, end+int32(at+j))
+			}
+			if s.Rows > 0 {
+				parts = append(parts, s)
+			}
+		}
+		xs, ys := b.zero(len(pos), dim), b.zero(len(pos), dim)
+		for i, r := range from {
+			b.be.Copy(xs.Rows(i, i+1), x.Rows(int(r), int(r)+1))
+		}
+		m.ExtendExpanded(b.be, b.ar, d, ys, xs, compute.WrapI32(pos, 1, len(pos)), table, parts, &MLARecord{})
+		for i, r := range from {
+			b.be.Copy(y.Rows(int(r), int(r)+1), ys.Rows(i, i+1))
+		}
+	}
+	return y
+}
+
+// TestRolloutsEqualTraining: rows fed a few at a time through caches have the bits that
+// they have in a packed pass over whole sequences, an indexer's picks included.
+func TestRolloutsEqualTraining(t *testing.T) {
+	for _, top := range []int{0, 5, 40} {
+		b := newBench(t)
+		d := MLADims{Heads: 3, Nope: 6, Rope: 4, V: 5, QLora: 7, KVLora: 6, Eps: testEps, Scale: 0.3}
+		lens, dim := []int{13, 1, 70, 8}, 8
+		x, _ := b.random(92, dim, 1)
+		m, _ := b.mla(d, dim)
+		if top > 0 {
+			d.Index = IndexerDims{Heads: 3, Dim: 6, Rope: 4, TopK: top}
+			m.Index = b.indexer(d, dim)
+		}
+		pos, table := b.positions(lens, d.Rope)
+		y := b.zero(92, dim)
+		m.Forward(b.be, b.ar, d, lens, y, x, pos, table, &MLARecord{})
+		for _, piece := range []int{1, 2, 7, 64, 100} {
+			if got := b.expandedRun(m, d, x, table, lens, piece); !slices.Equal(b.get(got), b.get(y)) {
+				t.Errorf("top %d: fed %d rows at a time, the bits differ from the packed pass", top, piece)
+			}
+		}
+	}
 }
 
 // TestIndexer: with as many picks as there are keys an indexer changes nothing; with
@@ -210,17 +278,18 @@ func TestIndexer(t *testing.T) {
 	d := MLADims{Heads: 2, Nope: 5, Rope: 4, V: 3, QLora: 7, KVLora: 6, Eps: testEps, Scale: 0.3,
 		Index: IndexerDims{Heads: 3, Dim: 6, Rope: 4}}
 	const seqs, n, dim = 2, 13, 8
+	lens := []int{n, n}
 	x, xm := b.random(seqs*n, dim, 1)
 	m, w := b.mla(d, dim)
 	m.Index = b.indexer(d, dim)
-	pos, table := b.positions(seqs, n, d.Rope)
+	pos, table := b.positions(lens, d.Rope)
 	expanded := func() compute.Tensor {
 		y := b.zero(seqs*n, dim)
-		m.Forward(b.be, b.ar, d, seqs, y, x, pos, table, &MLARecord{})
+		m.Forward(b.be, b.ar, d, lens, y, x, pos, table, &MLARecord{})
 		return y
 	}
 	d.Index.TopK = n
-	all := w.forward(d, seqs, xm)
+	all := w.forward(d, lens, xm)
 	b.checkForward("expanded, every key picked", expanded(), all)
 	b.checkForward("absorbed, every key picked", b.latentRun(m, d, x, table, n, n), all)
 	d.Index.TopK = 5

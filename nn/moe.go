@@ -41,6 +41,7 @@ func (m *MoE) width() int {
 // MoERecord is what MoE's backward needs and leaves for its weight part.
 type MoERecord struct {
 	X                compute.Tensor
+	Given            compute.Tensor // I32 [T, K], optional: the experts, ascending, instead of the router's choice
 	Route            compute.RouteArgs
 	Gate, Up, Hidden compute.Tensor // [T*K, F], rows in expert order
 	Shared           MLPRecord
@@ -51,7 +52,7 @@ type MoERecord struct {
 // Balance says how the sequence-wise auxiliary loss enters the backward.
 type Balance struct {
 	Alpha, Scale float32
-	SeqLen       int
+	Lens         []int // of the sequences side by side
 }
 
 // grouped is a product with the experts' matrices, which are b or bs.
@@ -118,7 +119,7 @@ func (m *MoE) BackwardInput(be compute.Backend, ar *compute.Arena, d MoEDims, dx
 	a.Accumulate = true
 	be.GroupedMatMul(a)
 	be.RouteBackward(compute.RouteBackwardArgs{RouteArgs: rec.Route, DRowW: drow, DLogits: rec.DLogits,
-		SeqLen: bal.SeqLen, AuxAlpha: bal.Alpha, AuxScale: bal.Scale})
+		Lens: bal.Lens, AuxAlpha: bal.Alpha, AuxScale: bal.Scale})
 	LinearBackwardInput(be, dx, rec.DLogits, m.Router.W, false)
 	be.CombineRows(dx, dxr, rec.Route.Slot, true)
 	if m.Shared != nil {

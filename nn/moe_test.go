@@ -115,7 +115,7 @@ func TestMoEGradient(t *testing.T) {
 		b.checkForward("moe", y, ref.forward(xm))
 
 		g := b.twinMoE(layer)
-		layer.BackwardInput(b.be, b.ar, d, dx, dy, &rec, Balance{Alpha: 0.5, Scale: 1, SeqLen: n})
+		layer.BackwardInput(b.be, b.ar, d, dx, dy, &rec, Balance{Alpha: 0.5, Scale: 1, Lens: []int{n, n}})
 		layer.BackwardWeight(b.be, g, &rec)
 		loss := func() float64 { return dot(ref.forward(xm), c) + ref.balance(xm) }
 		b.checkGrad("moe input", dx, xm, loss)
@@ -140,7 +140,7 @@ func TestMoEParts(t *testing.T) {
 		y, dx := b.zero(rows, dim), b.zero(rows, dim)
 		var rec MoERecord
 		m.Forward(b.be, b.ar, d, y, x, &rec)
-		m.BackwardInput(b.be, b.ar, d, dx, dy, &rec, Balance{SeqLen: rows})
+		m.BackwardInput(b.be, b.ar, d, dx, dy, &rec, Balance{})
 		return [][]float32{b.get(y), b.get(dx)}
 	}
 	want := run()

@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"math"
+	"slices"
 	"unsafe"
 
 	"sonde/compute"
@@ -13,40 +15,44 @@ func (b *Backend) MLABackward(a compute.MLAArgs, g compute.MLAGrads) {
 	a.Check()
 	g.Check(a)
 	if !b.k.vector {
-		b.sequences(a, func(a compute.MLAArgs, from, to int) {
-			b.Reference.MLABackward(a, compute.MLAGrads{DO: g.DO.Rows(from, to), DQ: g.DQ.Rows(from, to),
-				DKV: g.DKV.Rows(from, to), DKR: g.DKR.Rows(from, to)})
+		b.pool.run(len(a.Seqs), func(_ *worker, c int) {
+			p := a
+			p.Seqs = a.Seqs[c : c+1]
+			b.Reference.MLABackward(p, g)
 		})
 		return
 	}
 	b.shared.begin()
 	defer b.shared.end()
-	rows := a.Batch * a.SeqLen
+	rows := a.Q.NumRows()
 	dkr := b.shared.floats(a.Heads * rows * a.Rope) // [head][row]
-	b.pool.run(a.Batch*a.Heads, func(w *worker, c int) {
+	b.pool.run(len(a.Seqs)*a.Heads, func(w *worker, c int) {
+		s := a.Seqs[c/a.Heads]
+		if s.Rows == 0 {
+			return
+		}
 		h := mlaHead(a, c/a.Heads, c%a.Heads)
 		e := newGradients(w, b.k, h)
 		e.packKeys()
-		first, n, dkv := c/a.Heads*a.SeqLen, c%a.Heads, a.Nope+a.V
+		first, n, dkv := s.Row, c%a.Heads, a.Nope+a.V
 		e.addHead(h, columns(g.DO, first, n*a.V, a.V).matrix, columns(g.DQ, first, n*e.d, e.d).matrix, true)
 		columns(g.DKV, first, n*dkv, a.Nope).put(b.k, 0, e.dks.p, 4*e.dks.ld, e.n, a.Nope)
 		columns(g.DKV, first, n*dkv+a.Nope, a.V).put(b.k, 0, e.dvs.p, 4*e.dvs.ld, e.n, a.V)
 		matrix{at(dkr, (n*rows+first)*a.Rope), a.Rope}.put(b.k, 0, at(e.dks.p, a.Nope), 4*e.dks.ld, e.n, a.Rope)
 	})
-	b.sumHeads(g.DKR, dkr, a.Heads)
+	b.sumHeads(a.Seqs, g.DKR, dkr, a.Heads)
 }
 
-// sumHeads is dst[t] = sum over heads of parts[head][t].
-func (b *Backend) sumHeads(dst compute.Tensor, parts *float32, heads int) {
+// sumHeads is dst[t] = sum over heads of parts[head][t], for the rows of seqs.
+func (b *Backend) sumHeads(seqs []compute.MLASeq, dst compute.Tensor, parts *float32, heads int) {
 	t, d := dst.NumRows(), dst.NumCols()
-	order := b.shared.arena.I32(1, heads).RowI32(0)
+	order := b.shared.ints(heads)
 	for h := range order {
 		order[h] = int32(h)
 	}
-	b.rowChunks(t, d*heads, func(from, to int) {
-		for r := from; r < to; r++ {
-			b.k.sumRows(rowPtr(dst, r), at(parts, r*d), 4*t*d, unsafe.SliceData(order), heads, d, 0)
-		}
+	b.eachRow(len(seqs), func(seq int) (row, n, start int) { return 0, seqs[seq].Rows, 0 }, func(seq, row int) {
+		r := seqs[seq].Row + row
+		b.k.sumRows(rowPtr(dst, r), at(parts, r*d), 4*t*d, unsafe.SliceData(order), heads, d, 0)
 	})
 }
 
@@ -85,25 +91,43 @@ func (b *Backend) AttentionBackward(a compute.AttentionArgs, g compute.Attention
 // gradients is the heads of one sequence that share keys and values going backward, one
 // after the other.
 type gradients struct {
-	expanded
-	first        bool     // the head: nothing is added to
-	qs, dos      matrix   // queries and output gradients by rows
-	qt, dot      *float32 // the same in panels of 16 rows
-	lses, delta  *float32 // [n]
-	dprobs       matrix   // beside scores
-	dq, dks, dvs matrix   // of all tokens
-	sizeQ, sizeV int      // a panel of qt, of dot
+	head
+	w                *worker
+	k                *kernels
+	first            bool     // the head: nothing is added to
+	packedK, packedV matrix   // keys and values
+	qs, dos          matrix   // queries and output gradients by rows
+	qt, dot          *float32 // the same in panels of 16 rows
+	lses, delta      *float32 // [n]
+	scores, dprobs   matrix   // of a block of keys with one of queries
+	dq, dks, dvs     matrix   // of all tokens
+	sizeQ, sizeV     int      // a panel of qt, of dot
 }
 
 func newGradients(w *worker, k *kernels, h head) gradients {
-	e := gradients{expanded: newExpanded(w, k, h)}
+	e := gradients{head: h, w: w, k: k, packedK: newMatrix(w, h.n, h.d), packedV: newMatrix(w, h.n, h.dv)}
 	e.sizeQ, e.sizeV = packed(e.d), packed(e.dv)
 	e.qs, e.dos, e.dq = newMatrix(w, e.n, e.d), newMatrix(w, e.n, e.dv), newMatrix(w, e.n, e.d)
 	e.qt, e.dot = scratch(w, panels(e.n)*e.sizeQ), scratch(w, panels(e.n)*e.sizeV)
 	e.lses, e.delta = scratch(w, 16*panels(e.n)), scratch(w, 16*panels(e.n))
-	e.dprobs = newMatrix(w, keyBlock, keyBlock)
+	e.scores, e.dprobs = newMatrix(w, keyBlock, keyBlock), newMatrix(w, keyBlock, keyBlock)
 	e.dks, e.dvs = newMatrix(w, e.n, e.d), newMatrix(w, e.n, e.dv)
 	return e
+}
+
+// packKeys copies the keys and values.
+func (e *gradients) packKeys() {
+	col := 0
+	for _, part := range e.keys {
+		e.packedK.put(e.k, col, part.p, 4*part.ld, e.n, part.n)
+		col += part.n
+	}
+	e.packedV.put(e.k, 0, e.values.p, 4*e.values.ld, e.n, e.dv)
+}
+
+// block is the tokens [from, to) of block i.
+func (e *gradients) block(i int) (from, to int) {
+	return i * keyBlock, min(e.n, (i+1)*keyBlock)
 }
 
 // addHead takes a head with the gradient do to its output: its dq is written, its share
@@ -146,6 +170,26 @@ func (e *gradients) products(p, first, keys, col int) {
 	e.k.panel(keys, e.d, e.packedK.row(first), 4*e.packedK.ld, 4, at(e.qt, p*e.sizeQ), 64, s, 4*e.scores.ld, 0)
 	e.k.panel(keys, e.dv, e.packedV.row(first), 4*e.packedV.ld, 4, at(e.dot, p*e.sizeV), 64, d, 4*e.dprobs.ld, 0)
 	e.maskPicks(s, 16*p, min(16, e.n-16*p), first, keys)
+}
+
+// maskPicks sets scores[key][query] at s to -inf where the tokens from on have not
+// picked the keys from first on.
+func (e *gradients) maskPicks(s *float32, from, tokens, first, keys int) {
+	if e.picks.IsZero() {
+		return
+	}
+	for i := range tokens {
+		picks := picked("MLA", e.picks.RowI32(from+i), from+i+1)
+		at0, _ := slices.BinarySearch(picks, int32(first))
+		picks = picks[at0:]
+		for j := range keys {
+			if len(picks) > 0 && int(picks[0]) == first+j {
+				picks = picks[1:]
+				continue
+			}
+			*at(s, j*e.scores.ld+i) = float32(math.Inf(-1))
+		}
+	}
 }
 
 // diagonal takes block j of keys with its own queries, 16 by 16: a query meets the

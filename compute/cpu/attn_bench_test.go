@@ -113,8 +113,9 @@ func BenchmarkPickedKeys(b *testing.B) {
 			ar := be.NewArena("benchmark")
 			defer ar.Free()
 			const heads, latent, rope, top = 16, 512, 64, 2048
-			a := compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Start: start, Scale: 0.05, Q: random(be, ar.F32(1, heads*(latent+rope)), 1),
-				Cache: random(be, ar.F32(start+1, latent+rope), 2), O: ar.F32(1, heads*latent), Picks: ar.I32(1, top)}
+			a := compute.LatentArgs{Heads: heads, Latent: latent, Rope: rope, Scale: 0.05, Q: random(be, ar.F32(1, heads*(latent+rope)), 1),
+				O: ar.F32(1, heads*latent), Picks: ar.I32(1, top),
+				Seqs: []compute.LatentSeq{{Rows: 1, Start: start, Cache: random(be, ar.F32(start+1, latent+rope), 2)}}}
 			for j := range top {
 				a.Picks.RowI32(0)[j] = int32(j * (start + 1) / top)
 			}

@@ -16,14 +16,16 @@ const cachedChunk = 4 * keyBlock
 const cachedRows = 64
 
 // cached is causal attention of heads that share their keys and values, for new rows
-// of one sequence: a group of heads of grouped-query attention, or all heads of MLA's
-// absorbed form, whose values are the first columns of its keys.
+// of one sequence: a group of heads of grouped-query attention, all heads of MLA's
+// absorbed form, whose values are the first columns of its keys, or one head of its
+// expanded form, whose keys have a part that all heads share.
 type cached struct {
 	heads, d, dv int // d columns of queries and keys, dv of values
 	start        int // position of the first token
 	scale        float32
 	q, o, lse    compute.Tensor // [M, heads*d], [M, heads*dv], [M, heads] or none
 	keys, values compute.Tensor // [S, d], [S, dv]
+	shared       compute.Tensor // [S, ...] or none: the last columns of the keys
 	picks        compute.Tensor // [M, K] or none: the keys of each token
 }
 
@@ -180,7 +182,7 @@ func (r *cachedBlock) chunk(c int, p partial) {
 func (r *cachedBlock) keysFrom(first, n int, p partial, fresh bool) {
 	keys, values := r.operands(first, n)
 	if r.few {
-		r.stepFew(p, keys, values, n, fresh)
+		r.stepFew(p, keys[0].matrix, values, n, fresh)
 		return
 	}
 	for panel := range panels(r.n) {
@@ -188,14 +190,30 @@ func (r *cachedBlock) keysFrom(first, n int, p partial, fresh bool) {
 	}
 }
 
+// keyParts is a block of keys: the second part may be empty.
+type keyParts [2]columnsOf
+
+// onePart is keys of d columns that lie together.
+func onePart(m matrix, d int) keyParts { return keyParts{{m, d}} }
+
 // operands is the keys and values from place first on, where they lie or copied: when
-// they are picked, when reading whole registers of values would leave the row, and
-// when many rows meet values that share a few sets of the cache.
-func (r *cachedBlock) operands(first, n int) (keys, values matrix) {
+// they are picked, when reading whole registers of values would leave the row, when
+// many rows meet values that share a few sets of the cache, and keys in two parts where
+// rows are few.
+func (r *cachedBlock) operands(first, n int) (keys keyParts, values matrix) {
 	if r.picks != nil {
 		return r.gather(r.picks[first : first+n])
 	}
-	keys = matrix{rowPtr(r.keys, first), r.keys.Stride()}
+	keys = onePart(matrix{rowPtr(r.keys, first), r.keys.Stride()}, r.keys.NumCols())
+	if !r.shared.IsZero() {
+		keys[1] = columnsOf{matrix{rowPtr(r.shared, first), r.shared.Stride()}, r.shared.NumCols()}
+	}
+	if r.few && keys[1].n > 0 {
+		whole := newMatrix(r.w, n, r.d)
+		whole.put(r.k, 0, keys[0].p, 4*keys[0].ld, n, keys[0].n)
+		whole.put(r.k, keys[0].n, keys[1].p, 4*keys[1].ld, n, keys[1].n)
+		keys = onePart(whole, r.d)
+	}
 	values = matrix{rowPtr(r.values, first), r.values.Stride()}
 	if r.dv%16 != 0 || r.n > 16 && r.values.Stride()%256 == 0 {
 		lies := values
@@ -206,13 +224,17 @@ func (r *cachedBlock) operands(first, n int) (keys, values matrix) {
 }
 
 // gather copies the picked keys and their values.
-func (r *cachedBlock) gather(picks []int32) (keys, values matrix) {
-	keys = newMatrix(r.w, len(picks), r.d)
+func (r *cachedBlock) gather(picks []int32) (keys keyParts, values matrix) {
+	k := newMatrix(r.w, len(picks), r.d)
 	for i, p := range picks {
-		r.k.copyRows(keys.row(i), 0, rowPtr(r.keys, int(p)), 0, 1, r.d)
+		r.k.copyRows(k.row(i), 0, rowPtr(r.keys, int(p)), 0, 1, r.keys.NumCols())
+		if !r.shared.IsZero() {
+			r.k.copyRows(at(k.row(i), r.keys.NumCols()), 0, rowPtr(r.shared, int(p)), 0, 1, r.shared.NumCols())
+		}
 	}
-	if r.values.Ptr() == r.keys.Ptr() && oddLines(r.dv) <= keys.ld {
-		return keys, keys
+	keys = onePart(k, r.d)
+	if r.values.Ptr() == r.keys.Ptr() && oddLines(r.dv) <= k.ld {
+		return keys, k
 	}
 	values = newMatrix(r.w, len(picks), r.dv)
 	for i, p := range picks {
@@ -223,7 +245,7 @@ func (r *cachedBlock) gather(picks []int32) (keys, values matrix) {
 
 // step takes n keys from place first on into the softmax of a panel of 16 rows and
 // adds their values.
-func (r *cachedBlock) step(p partial, panel int, keys, values matrix, first, n int, fresh bool) {
+func (r *cachedBlock) step(p partial, panel int, keys keyParts, values matrix, first, n int, fresh bool) {
 	from := 16 * panel
 	rows := min(16, r.n-from)
 	n = min(n, int(r.limit[from+rows-1])-first)
@@ -258,10 +280,14 @@ func fades(f []float32) bool {
 const scoreSteps = 288
 
 // score fills scores[key][row] for n keys and a panel of rows.
-func (r *cachedBlock) score(panel int, keys matrix, n int) {
-	queries := at(r.queries, panel*packed(r.d))
-	for c := 0; c < r.d; c += scoreSteps {
-		r.k.panel(n, min(scoreSteps, r.d-c), at(keys.p, c), 4*keys.ld, 4, at(queries, 16*c), 64, r.scores, 64, flag(c > 0))
+func (r *cachedBlock) score(panel int, keys keyParts, n int) {
+	queries, done := at(r.queries, panel*packed(r.d)), 0
+	for _, part := range keys {
+		for c := 0; c < part.n; c += scoreSteps {
+			steps := min(scoreSteps, part.n-c)
+			r.k.panel(n, steps, at(part.p, c), 4*part.ld, 4, at(queries, 16*done), 64, r.scores, 64, flag(done > 0))
+			done += steps
+		}
 	}
 }
 

@@ -1,11 +1,8 @@
 package cpu
 
 import (
-	"fmt"
 	"sort"
 	"sync/atomic"
-
-	"sonde/compute"
 )
 
 // cachedPlan cuts the attentions of several sequences, which have as many groups of
@@ -166,92 +163,4 @@ func chunkTogether(rs []cachedBlock, parts []partial, c int) {
 // partial is a partial's room.
 func (p *cachedPlan) partial(i int) partial {
 	return newPartial(at(p.partials, i*partialSize(p.rows, p.dv)), p.rows, p.dv)
-}
-
-// LatentAttention is causal attention in the absorbed form; see compute.LatentArgs.
-func (b *Backend) LatentAttention(a compute.LatentArgs) {
-	a.Check()
-	m := a.Q.NumRows()
-	if !b.k.vector {
-		b.rowChunks(m, a.Heads*(a.Start+m)*a.Latent/16, func(from, to int) { b.Reference.LatentAttention(latentRows(a, from, to)) })
-		return
-	}
-	// Tokens whose picks are all they see need no gathering.
-	dense := 0
-	for dense < m && (a.Picks.IsZero() || len(picked("LatentAttention", a.Picks.RowI32(dense), a.Start+dense+1)) == a.Start+dense+1) {
-		dense++
-	}
-	part := func(from, to int) cached {
-		p := latentRows(a, from, to)
-		return cached{heads: a.Heads, d: a.Latent + a.Rope, dv: a.Latent, start: p.Start, scale: a.Scale, q: p.Q, o: p.O, keys: p.Cache, values: p.Cache, picks: p.Picks}
-	}
-	if dense > 0 {
-		d := part(0, dense)
-		d.picks = compute.Tensor{}
-		b.runCached(1, 1, func(_, _ int) cached { return d })
-	}
-	if dense < m {
-		d := part(dense, m)
-		b.runCached(1, 1, func(_, _ int) cached { return d })
-	}
-}
-
-// latentRows is a for tokens [from, to).
-func latentRows(a compute.LatentArgs, from, to int) compute.LatentArgs {
-	a.Start, a.Q, a.O = a.Start+from, a.Q.Rows(from, to), a.O.Rows(from, to)
-	if !a.Picks.IsZero() {
-		a.Picks = a.Picks.Rows(from, to)
-	}
-	return a
-}
-
-// picked is the places in a row of picks, which must be ascending and below n.
-func picked(op string, row []int32, n int) []int32 {
-	last := int32(-1)
-	for j, p := range row {
-		if p < 0 {
-			return row[:j]
-		}
-		if int(p) >= n || p <= last {
-			panic(fmt.Sprintf("cpu: %s: pick %d is key %d after %d, where %d keys are seen and picks ascend", op, j, p, last, n))
-		}
-		last = p
-	}
-	return row
-}
-
-// Attention is causal grouped-query attention; see compute.AttentionArgs.
-func (b *Backend) Attention(a compute.AttentionArgs) {
-	a.Check()
-	if !b.k.vector {
-		b.attentionRows(a)
-		return
-	}
-	b.runCached(len(a.Seqs), a.KVHeads, func(seq, g int) cached {
-		s, heads := a.Seqs[seq], a.Heads/a.KVHeads
-		rows := func(t compute.Tensor, d int) compute.Tensor {
-			return t.Rows(s.Row, s.Row+s.Rows).Cols(g*heads*d, (g+1)*heads*d)
-		}
-		c := cached{heads: heads, d: a.Dim, dv: a.Dim, start: s.Start, scale: a.Scale, q: rows(a.Q, a.Dim), o: rows(a.O, a.Dim),
-			keys: s.K.Cols(g*a.Dim, (g+1)*a.Dim), values: s.V.Cols(g*a.Dim, (g+1)*a.Dim)}
-		if !a.LSE.IsZero() {
-			c.lse = rows(a.LSE, 1)
-		}
-		return c
-	})
-}
-
-// attentionRows is Attention without kernels: each worker takes rows.
-func (b *Backend) attentionRows(a compute.AttentionArgs) {
-	b.pool.run(a.Q.NumRows(), func(_ *worker, row int) {
-		for _, s := range a.Seqs {
-			if row < s.Row || row >= s.Row+s.Rows {
-				continue
-			}
-			p := a
-			s.Start, s.Row, s.Rows = s.Start+row-s.Row, row, 1
-			p.Seqs = []compute.AttentionSeq{s}
-			b.Reference.Attention(p)
-		}
-	})
 }

@@ -43,8 +43,8 @@ func TestPicksOfAllKeysAreDenseAttention(t *testing.T) {
 	be := vectorBackend(t, 2)
 	ar := be.NewArena("test")
 	defer ar.Free()
-	a := compute.LatentArgs{Heads: 6, Latent: 64, Rope: 16, Start: start, Scale: 0.2,
-		Q: random(be, ar.F32(m, 6*80), 1), Cache: random(be, ar.F32(start+m, 80), 2), O: ar.F32(m, 6*64)}
+	a := compute.LatentArgs{Heads: 6, Latent: 64, Rope: 16, Scale: 0.2, Q: random(be, ar.F32(m, 6*80), 1), O: ar.F32(m, 6*64),
+		Seqs: []compute.LatentSeq{{Rows: m, Start: start, Cache: random(be, ar.F32(start+m, 80), 2)}}}
 	be.LatentAttention(a)
 	p := a
 	p.O, p.Picks = ar.F32(m, 6*64), ar.I32(m, top)
@@ -65,8 +65,8 @@ func TestPicksOutOfPlaceAreRefused(t *testing.T) {
 	be := vectorBackend(t, 2)
 	ar := be.NewArena("test")
 	defer ar.Free()
-	a := compute.LatentArgs{Heads: 1, Latent: 8, Rope: 8, Start: 3, Scale: 1, Q: random(be, ar.F32(1, 16), 1), Cache: random(be, ar.F32(4, 16), 2),
-		O: ar.F32(1, 8), Picks: ar.I32(1, 3)}
+	a := compute.LatentArgs{Heads: 1, Latent: 8, Rope: 8, Scale: 1, Q: random(be, ar.F32(1, 16), 1), O: ar.F32(1, 8), Picks: ar.I32(1, 3),
+		Seqs: []compute.LatentSeq{{Rows: 1, Start: 3, Cache: random(be, ar.F32(4, 16), 2)}}}
 	for _, picks := range [][]int32{{0, 1, 4}, {0, 2, 2}, {1, 0, -1}} {
 		be.UploadI32(a.Picks, picks)
 		func() {

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,9 +67,12 @@ func BenchmarkMLA(b *testing.B) {
 				ar := be.NewArena("benchmark")
 				defer ar.Free()
 				rows, dq, dkv := s[0]*s[1], s[2]*(s[3]+s[4]), s[2]*(s[3]+s[5])
-				a := compute.MLAArgs{Batch: s[0], SeqLen: s[1], Heads: s[2], Nope: s[3], Rope: s[4], V: s[5], Scale: 0.1,
-					Q: random(be, ar.F32(rows, dq), 1), KV: random(be, ar.F32(rows, dkv), 2), KR: random(be, ar.F32(rows, s[4]), 3),
-					O: ar.F32(rows, s[2]*s[5]), LSE: ar.F32(rows, s[2])}
+				kv, kr := random(be, ar.F32(rows, dkv), 2), random(be, ar.F32(rows, s[4]), 3)
+				a := compute.MLAArgs{Heads: s[2], Nope: s[3], Rope: s[4], V: s[5], Scale: 0.1,
+					Q: random(be, ar.F32(rows, dq), 1), O: ar.F32(rows, s[2]*s[5]), LSE: ar.F32(rows, s[2])}
+				for row := 0; row < rows; row += s[1] {
+					a.Seqs = append(a.Seqs, compute.MLASeq{Row: row, Rows: s[1], KV: kv.Rows(row, row+s[1]), KR: kr.Rows(row, row+s[1])})
+				}
 				// Scores of the causal half alone count.
 				pairs := float64(s[0]*s[2]) * float64(s[1]) * float64(s[1]+1) / 2
 				qk, v := float64(s[3]+s[4]), float64(s[5])
@@ -91,8 +95,8 @@ func BenchmarkLatentAttention(b *testing.B) {
 			ar := be.NewArena("benchmark")
 			defer ar.Free()
 			d := s[3] + s[4]
-			a := compute.LatentArgs{Heads: s[2], Latent: s[3], Rope: s[4], Start: s[1], Scale: 0.05,
-				Q: random(be, ar.F32(s[0], s[2]*d), 1), Cache: random(be, ar.F32(s[0]+s[1], d), 2), O: ar.F32(s[0], s[2]*s[3])}
+			a := compute.LatentArgs{Heads: s[2], Latent: s[3], Rope: s[4], Scale: 0.05, Q: random(be, ar.F32(s[0], s[2]*d), 1), O: ar.F32(s[0], s[2]*s[3]),
+				Seqs: []compute.LatentSeq{{Rows: s[0], Start: s[1], Cache: random(be, ar.F32(s[0]+s[1], d), 2)}}}
 			pairs := float64(s[2]*s[0]) * (float64(s[1]) + float64(s[0]+1)/2)
 			report(b, be, 2*pairs*float64(d+s[3]), func() { be.LatentAttention(a) })
 		})
@@ -158,7 +162,7 @@ func BenchmarkRoute(b *testing.B) {
 		a := compute.RouteArgs{TopK: k, Groups: s[3], TopGroups: s[3] / 2, Normalize: true, Scale: 2.5,
 			Logits: random(be, ar.F32(t, e), 1), Bias: random(be, ar.F32(1, e), 2), Scores: ar.F32(t, e), Experts: ar.I32(t, k), Weights: ar.F32(t, k),
 			Offsets: ar.I32(1, e+1), Token: ar.I32(1, t*k), Slot: ar.I32(t, k), RowW: ar.F32(1, t*k)}
-		g := compute.RouteBackwardArgs{RouteArgs: a, DRowW: random(be, ar.F32(1, t*k), 3), DLogits: ar.F32(t, e), SeqLen: 256, AuxAlpha: 1e-4, AuxScale: 1}
+		g := compute.RouteBackwardArgs{RouteArgs: a, DRowW: random(be, ar.F32(1, t*k), 3), DLogits: ar.F32(t, e), Lens: slices.Repeat([]int{256}, t/256), AuxAlpha: 1e-4, AuxScale: 1}
 		run := func(name string, op func()) {
 			b.Run(fmt.Sprintf("%s/T%d/E%d/top%d", name, t, e, k), func(b *testing.B) {
 				best := time.Duration(1 << 62)

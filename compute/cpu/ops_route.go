@@ -195,20 +195,33 @@ func (b *Backend) RouteBackward(a compute.RouteBackwardArgs) {
 		b.Reference.RouteBackward(a)
 		return
 	}
-	per, t := routeRows, a.Logits.NumRows()
-	if a.AuxAlpha != 0 {
-		per = a.SeqLen // the balance loss looks at whole sequences
+	t := a.Logits.NumRows()
+	chunks, bounds := (t+routeRows-1)/routeRows, func(c int) (from, to int) { return c * routeRows, min(t, (c+1)*routeRows) }
+	if a.AuxAlpha != 0 { // the balance loss looks at whole sequences
+		chunks, bounds = len(a.Lens), sequenceBounds(a.Lens)
 	}
-	b.pool.run((t+per-1)/per, func(w *worker, c int) {
+	b.pool.run(chunks, func(w *worker, c int) {
 		e := a.Logits.NumCols()
 		g := routeGradients{RouteBackwardArgs: a, dw: a.DRowW.RowF32(0), balance: slice(scratch(w, e), e)}
+		from, to := bounds(c)
 		if a.AuxAlpha != 0 {
-			g.loads(c * per)
+			g.loads(from, to)
 		}
-		for i := c * per; i < min(t, (c+1)*per); i++ {
+		for i := from; i < to; i++ {
 			g.token(i)
 		}
 	})
+}
+
+// sequenceBounds says where each of the sequences side by side begins and ends.
+func sequenceBounds(lens []int) func(c int) (from, to int) {
+	ends := make([]int, len(lens))
+	sum := 0
+	for i, n := range lens {
+		sum += n
+		ends[i] = sum
+	}
+	return func(c int) (from, to int) { return ends[c] - lens[c], ends[c] }
 }
 
 // routeGradients works on one token at a time.
@@ -218,17 +231,17 @@ type routeGradients struct {
 	balance []float32 // an expert's load in this sequence, times what its tokens share
 }
 
-// loads are the f of eq. 18 for the sequence that begins at token first, times
-// AuxAlpha * AuxScale / tokens.
-func (g *routeGradients) loads(first int) {
+// loads are the f of eq. 18 for the sequence of tokens [from, to), times
+// AuxAlpha * AuxScale / (sequences * tokens).
+func (g *routeGradients) loads(from, to int) {
 	clear(g.balance)
-	for i := first; i < first+g.SeqLen; i++ {
+	for i := from; i < to; i++ {
 		for _, e := range g.Experts.RowI32(i) {
 			g.balance[e]++
 		}
 	}
-	f := float32(len(g.balance)) / float32(g.TopK*g.SeqLen)
-	common := g.AuxAlpha * g.AuxScale / float32(g.Scores.NumRows())
+	f := float32(len(g.balance)) / float32(g.TopK*(to-from))
+	common := g.AuxAlpha * g.AuxScale / float32(len(g.Lens)*(to-from))
 	for j := range g.balance {
 		g.balance[j] *= f * common
 	}

@@ -80,13 +80,14 @@ func TestLatentAttentionIsTheSameInDecodeAndPrefill(t *testing.T) {
 		be, one := vectorBackend(t, 3), vectorBackend(t, 1)
 		ar := be.NewArena("test")
 		d := s[1] + s[2]
-		a := compute.LatentArgs{Heads: s[0], Latent: s[1], Rope: s[2], Start: start, Scale: 0.2,
-			Q: random(be, ar.F32(m, s[0]*d), 1), Cache: random(be, ar.F32(start+m, d), 2), O: ar.F32(m, s[0]*s[1])}
+		cache := random(be, ar.F32(start+m, d), 2)
+		a := compute.LatentArgs{Heads: s[0], Latent: s[1], Rope: s[2], Scale: 0.2, Q: random(be, ar.F32(m, s[0]*d), 1), O: ar.F32(m, s[0]*s[1]),
+			Seqs: []compute.LatentSeq{{Rows: m, Start: start, Cache: cache}}}
 		be.LatentAttention(a)
 		for _, b := range []*Backend{be, one} {
 			for _, i := range []int{0, 1, 35, 69} {
 				row := a
-				row.Start, row.Q, row.O = start+i, a.Q.Rows(i, i+1), ar.F32(1, s[0]*s[1])
+				row.Q, row.O, row.Seqs = a.Q.Rows(i, i+1), ar.F32(1, s[0]*s[1]), []compute.LatentSeq{{Rows: 1, Start: start + i, Cache: cache}}
 				b.LatentAttention(row)
 				equalBits(t, fmt.Sprintf("%v row %d with %d threads", s, i, b.Threads()), row.O, a.O.Rows(i, i+1))
 			}

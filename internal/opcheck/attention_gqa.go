@@ -35,10 +35,7 @@ func attention(strided bool, g [3]int, seqs [][2]int) *problem {
 	for i, s := range seqs {
 		rows += s[0] + 1
 		for _, name := range []string{"k", "v"} {
-			o := p.in(fmt.Sprint(name, i), s[0]+s[1]+2, g[1]*g[2], 1)
-			for j := (s[0] + s[1]) * g[1] * g[2]; j < len(o.data); j++ {
-				o.data[j] = float32(math.NaN())
-			}
+			p.unseen(p.in(fmt.Sprint(name, i), s[0]+s[1]+2, g[1]*g[2], 1), s[0]+s[1])
 		}
 	}
 	p.in("q", rows, g[0]*g[2], 1.5)

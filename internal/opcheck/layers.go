@@ -123,17 +123,18 @@ func combines() (ps []*problem) {
 
 // router is a set of RouteArgs without tensors, and what it is tried on.
 type router struct {
-	tokens, experts, seqLen int
+	tokens, experts int
+	lens            []int
 	compute.RouteArgs
 }
 
 func routers() (rs []router) {
 	for _, r := range []router{
-		{tokens: 1, experts: 4, seqLen: 1, RouteArgs: compute.RouteArgs{TopK: 1, Groups: 1, TopGroups: 1}},
-		{tokens: 14, experts: 8, seqLen: 7, RouteArgs: compute.RouteArgs{TopK: 3, Groups: 4, TopGroups: 2}},
-		{tokens: 64, experts: 24, seqLen: 32, RouteArgs: compute.RouteArgs{TopK: 4, Groups: 3, TopGroups: 1}},
-		{tokens: 130, experts: 20, seqLen: 65, RouteArgs: compute.RouteArgs{TopK: 6, Groups: 1, TopGroups: 1}},
-		{tokens: 9, experts: 256, seqLen: 3, RouteArgs: compute.RouteArgs{TopK: 8, Groups: 8, TopGroups: 4}},
+		{tokens: 1, experts: 4, lens: []int{1}, RouteArgs: compute.RouteArgs{TopK: 1, Groups: 1, TopGroups: 1}},
+		{tokens: 14, experts: 8, lens: []int{7, 7}, RouteArgs: compute.RouteArgs{TopK: 3, Groups: 4, TopGroups: 2}},
+		{tokens: 64, experts: 24, lens: []int{1, 40, 23}, RouteArgs: compute.RouteArgs{TopK: 4, Groups: 3, TopGroups: 1}},
+		{tokens: 130, experts: 20, lens: []int{65, 65}, RouteArgs: compute.RouteArgs{TopK: 6, Groups: 1, TopGroups: 1}},
+		{tokens: 9, experts: 256, lens: []int{4, 5}, RouteArgs: compute.RouteArgs{TopK: 8, Groups: 8, TopGroups: 4}},
 	} {
 		r.Scale = 2.5
 		rs = append(rs, r)
@@ -180,7 +181,7 @@ func route(strided bool, r router, alpha float32) *problem {
 	p.call = func(be compute.Backend, t tensors) {
 		a := r.with(t)
 		be.Route(a)
-		be.RouteBackward(compute.RouteBackwardArgs{RouteArgs: a, DRowW: t["droww"], DLogits: t["dlogits"], SeqLen: r.seqLen, AuxAlpha: alpha, AuxScale: 0.25})
+		be.RouteBackward(compute.RouteBackwardArgs{RouteArgs: a, DRowW: t["droww"], DLogits: t["dlogits"], Lens: r.lens, AuxAlpha: alpha, AuxScale: 0.25})
 	}
 	return p
 }

@@ -1,6 +1,7 @@
 package opcheck
 
 import (
+	"slices"
 	"testing"
 
 	"sonde/compute"
@@ -49,7 +50,11 @@ func splits() (ss []split) {
 		for _, b := range blockFormats() {
 			ss = append(ss, splitInt8(b, strided))
 		}
-		ss = append(ss, splitLatent(strided, 0, 0), splitLatent(strided, 90, 0), splitLatent(strided, 90, 130), splitAttention(strided, 0), splitAttention(strided, 230), splitIndex(strided), splitSequences(strided), splitNorm(strided), splitRoute(strided, 9), splitRoute(strided, 11))
+		ss = append(ss, splitLatent(strided, 0, 0), splitLatent(strided, 90, 0), splitLatent(strided, 90, 130), splitAttention(strided, 0), splitAttention(strided, 230))
+		for _, h := range heads {
+			ss = append(ss, splitMLA(strided, h, 0, 0), splitMLA(strided, h, 230, 0), splitMLA(strided, h, 0, 30), splitMLA(strided, h, 300, 270))
+		}
+		ss = append(ss, splitIndex(strided), splitSequences(strided), splitNorm(strided), splitRoute(strided, 9), splitRoute(strided, 11))
 	}
 	return ss
 }
@@ -130,15 +135,13 @@ func splitLogProb(q precision, strided bool) split {
 	}}
 }
 
+// splitLatent takes one sequence in portions, and beside others.
 func splitLatent(strided bool, start, top int) split {
 	h := heads[3]
 	p := latent(strided, h, 64, start, top)
 	return split{p, 64, func(be compute.Backend, t tensors, from, to int) {
-		names := []string{"q", "o"}
-		if top > 0 {
-			names = append(names, "picks")
-		}
-		be.LatentAttention(latentArgs(h, start+from, sliceRows(t, from, to, names...)))
+		middle := from + (to-from)/3
+		be.LatentAttention(latentArgs(h, t, latentSeq(t, start, middle, to), latentSeq(t, start, from, middle)))
 	}}
 }
 
@@ -146,10 +149,13 @@ func splitLatent(strided bool, start, top int) split {
 func splitSequences(strided bool) split {
 	const seq = 70
 	h := heads[2]
-	p := mla(strided, h, 8, seq, 0)
+	p := mla(strided, h, slices.Repeat([]int{seq}, 8), 0)
 	return split{p, 8, func(be compute.Backend, t tensors, from, to int) {
-		t = sliceRows(t, from*seq, to*seq, "q", "kv", "kr", "o", "lse", "do", "dq", "dkv", "dkr")
-		a := mlaArgs(h, to-from, seq, t)
+		a := mlaArgs(h, t)
+		for i := from; i < to; i++ {
+			row := i * seq
+			a.Seqs = append(a.Seqs, compute.MLASeq{Row: row, Rows: seq, KV: t["kv"].Rows(row, row+seq), KR: t["kr"].Rows(row, row+seq)})
+		}
 		be.MLAForward(a)
 		be.MLABackward(a, compute.MLAGrads{DO: t["do"], DQ: t["dq"], DKV: t["dkv"], DKR: t["dkr"]})
 	}}

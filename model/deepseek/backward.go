@@ -126,7 +126,7 @@ func (p *pass) backwardLayerInput(l *Layer, dx compute.Tensor, rec *layerRecord)
 	if l.MLP != nil {
 		l.MLP.BackwardInput(be, p.ar, rec.dh2, dy, &rec.mlp, false)
 	} else {
-		bal := nn.Balance{Alpha: p.o.AuxAlpha, Scale: p.o.Scale, SeqLen: p.t / p.seqs}
+		bal := nn.Balance{Alpha: p.o.AuxAlpha, Scale: p.o.Scale, Lens: p.lens}
 		l.MoE.BackwardInput(be, p.ar, m.cfg.moe(), rec.dh2, dy, &rec.moe, bal)
 	}
 	nn.NormBackwardInput(be, dx, rec.dh2, l.PostNorm, &rec.midNorm, true)

@@ -26,8 +26,8 @@ type pass struct {
 	m     *Model
 	ar    *compute.Arena
 	o     model.StepOptions
-	seqs  int
-	t     int // rows
+	lens  []int // of the sequences
+	t     int   // rows
 	pos   compute.Tensor
 	ids   []compute.Tensor // ids[d]: tokens shifted by d, -1 where there is none
 	next  []compute.Tensor // ids[d+1] for the MTP modules' embeddings, 0 where there is none
@@ -54,7 +54,7 @@ func (m *Model) newPass(ar *compute.Arena, b model.Batch, o model.StepOptions) *
 	if len(b.Tokens) != t || b.SeqLen > m.cfg.MaxPositionEmbedding {
 		panic(fmt.Sprintf("deepseek: %d tokens for %d sequences of %d (at most %d)", len(b.Tokens), b.Seqs, b.SeqLen, m.cfg.MaxPositionEmbedding))
 	}
-	p := &pass{m: m, ar: ar, o: o, seqs: b.Seqs, t: t, pos: ar.I32(1, t), rope: m.rope.Upto(b.SeqLen)}
+	p := &pass{m: m, ar: ar, o: o, lens: b.Lens(), t: t, pos: ar.I32(1, t), rope: m.rope.Upto(b.SeqLen)}
 	pos := make([]int32, t)
 	for i := range pos {
 		pos[i] = int32(i % b.SeqLen)
@@ -146,7 +146,7 @@ func (p *pass) runLayer(l *Layer, x, out compute.Tensor, rec *layerRecord) {
 	rec.h1, rec.h2 = p.ar.F32(p.t, d), p.ar.F32(p.t, d)
 	nn.Norm(be, p.ar, rec.h1, x, l.InputNorm, eps, &rec.inNorm)
 	be.Copy(rec.mid, x)
-	l.Attn.Forward(be, p.ar, m.cfg.mla(), p.seqs, rec.mid, rec.h1, p.pos, p.rope, &rec.attn)
+	l.Attn.Forward(be, p.ar, m.cfg.mla(), p.lens, rec.mid, rec.h1, p.pos, p.rope, &rec.attn)
 	nn.Norm(be, p.ar, rec.h2, rec.mid, l.PostNorm, eps, &rec.midNorm)
 	be.Copy(out, rec.mid)
 	if l.MLP != nil {
