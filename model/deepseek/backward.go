@@ -12,26 +12,30 @@ import (
 func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads *Model, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, b, o)
+	p := m.newPass(ar, b.Lens(), b.Tokens, b.Targets, o)
 	return p.lossAndGrad(b, grads)
 }
 
 func (p *pass) lossAndGrad(b model.Batch, g *Model) model.StepResult {
-	p.forward()
-	m, d := p.m, p.m.cfg.HiddenSize
+	p.forward(true)
 	res := model.StepResult{Loads: p.loads()}
-	dhn := p.ar.F32(p.t, d)
+	dhn := p.ar.F32(p.t, p.m.cfg.HiddenSize)
 	res.Loss, res.Tokens = p.vocab(p.hn, b.Targets[0], p.ids[1], dhn, g.Head, p.o.Scale)
 	res.MTPLoss = p.backwardMTP(b, g, dhn)
+	p.backward(dhn, g)
+	return res
+}
 
-	dx := p.ar.F32(p.t, d)
+// backward goes from dhn, the gradient after the final norm, to the embedding.
+func (p *pass) backward(dhn compute.Tensor, g *Model) {
+	m := p.m
+	dx := p.ar.F32(p.t, m.cfg.HiddenSize)
 	nn.NormBackwardInput(m.be, dx, dhn, m.Norm, &p.norm, false)
 	nn.NormBackwardWeight(m.be, g.Norm, dhn, &p.norm)
 	for i := len(m.Layers) - 1; i >= 0; i-- {
 		p.backwardLayer(m.Layers[i], g.Layers[i], dx, &p.recs[i])
 	}
 	p.embedBackward(g, dx, p.ids[0])
-	return res
 }
 
 // embedBackward adds to the embedding's gradient, where it has one.
@@ -108,9 +112,9 @@ func (p *pass) backwardLayer(l, g *Layer, dx compute.Tensor, rec *layerRecord) {
 	mark := p.ar.Mark()
 	defer p.ar.Release(mark)
 	if p.o.Recompute {
-		chosen := rec.attn.Chosen
+		chosen, given := rec.attn.Chosen, rec.moe.Given
 		*rec = layerRecord{in: rec.in}
-		rec.attn.Chosen = chosen
+		rec.attn.Chosen, rec.moe.Given = chosen, given
 		p.runLayer(l, rec.in, p.ar.F32(p.t, dx.NumCols()), rec)
 	}
 	p.backwardLayerInput(l, dx, rec)
@@ -158,8 +162,8 @@ func (p *pass) backwardLayerWeight(l, g *Layer, rec *layerRecord) {
 func (m *Model) Loss(ar *compute.Arena, b model.Batch, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, b, o)
-	p.forward()
+	p := m.newPass(ar, b.Lens(), b.Tokens, b.Targets, o)
+	p.forward(true)
 	res := model.StepResult{Loads: p.loads()}
 	res.Loss, res.Tokens = p.lossOnly(p.hn, b.Targets[0], p.ids[1])
 	for i := range p.mtp {
@@ -185,8 +189,9 @@ func (p *pass) logProb(h, ids compute.Tensor) compute.Tensor {
 func (m *Model) LogProbs(ar *compute.Arena, seqs int, tokens, targets []int32) []float32 {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs, Tokens: tokens, Targets: [][]int32{targets}}, model.StepOptions{})
-	p.forward()
+	b := model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs}
+	p := m.newPass(ar, b.Lens(), tokens, [][]int32{targets}, model.StepOptions{})
+	p.forward(true)
 	out := make([]float32, len(tokens))
 	m.be.DownloadF32(out, p.logProb(p.hn, p.ids[1]))
 	return out

@@ -37,6 +37,9 @@ type pass struct {
 	hn    compute.Tensor // after the final norm
 	mtp   []mtpRecord
 	rope  compute.Tensor
+	// given are the experts of each layer that has some [T, K], where the routers' choice
+	// is not to be followed.
+	given []compute.Tensor
 }
 
 type mtpRecord struct {
@@ -49,24 +52,20 @@ type mtpRecord struct {
 	hn           compute.Tensor
 }
 
-func (m *Model) newPass(ar *compute.Arena, b model.Batch, o model.StepOptions) *pass {
-	t := b.Seqs * b.SeqLen
-	if len(b.Tokens) != t || b.SeqLen > m.cfg.MaxPositionEmbedding {
-		panic(fmt.Sprintf("deepseek: %d tokens for %d sequences of %d (at most %d)", len(b.Tokens), b.Seqs, b.SeqLen, m.cfg.MaxPositionEmbedding))
+func (m *Model) newPass(ar *compute.Arena, lens []int, tokens []int32, targets [][]int32, o model.StepOptions) *pass {
+	pos, longest := model.Positions(lens)
+	if len(tokens) != len(pos) || longest > m.cfg.MaxPositionEmbedding {
+		panic(fmt.Sprintf("deepseek: %d tokens for sequences of %d together, the longest of %d (at most %d)", len(tokens), len(pos), longest, m.cfg.MaxPositionEmbedding))
 	}
-	p := &pass{m: m, ar: ar, o: o, lens: b.Lens(), t: t, pos: ar.I32(1, t), rope: m.rope.Upto(b.SeqLen)}
-	pos := make([]int32, t)
-	for i := range pos {
-		pos[i] = int32(i % b.SeqLen)
-	}
-	m.be.UploadI32(p.pos, pos)
-	p.ids = append(p.ids, p.upload(b.Tokens))
-	for _, target := range b.Targets {
+	p := &pass{m: m, ar: ar, o: o, lens: lens, t: len(pos), rope: m.rope.Upto(longest)}
+	p.pos = p.upload(pos)
+	p.ids = append(p.ids, p.upload(tokens))
+	for _, target := range targets {
 		p.ids = append(p.ids, p.upload(target))
 	}
 	for d := range m.MTP {
 		if o.MTPLambda != 0 {
-			p.next = append(p.next, p.upload(clipped(b.Targets[d])))
+			p.next = append(p.next, p.upload(clipped(targets[d])))
 		}
 	}
 	return p
@@ -87,8 +86,9 @@ func (p *pass) upload(ids []int32) compute.Tensor {
 	return t
 }
 
-// forward runs the main model up to the final norm and the MTP modules up to theirs.
-func (p *pass) forward() {
+// forward runs the main model up to the final norm and the MTP modules up to theirs;
+// whole says that all rows meet the head.
+func (p *pass) forward(whole bool) {
 	m, d := p.m, p.m.cfg.HiddenSize
 	p.embed = p.ar.F32(p.t, d)
 	m.be.Embed(p.embed, m.Embed, p.ids[0])
@@ -104,7 +104,9 @@ func (p *pass) forward() {
 	p.hn = p.ar.F32(p.t, d)
 	nn.Norm(m.be, p.ar, p.hn, x, m.Norm, float32(m.cfg.RMSNormEps), &p.norm)
 	m.showHidden(len(m.Layers), p.hn)
-	m.showLogits(0, p.hn)
+	if whole {
+		m.showLogits(0, p.hn)
+	}
 	p.forwardMTP()
 }
 
@@ -114,6 +116,9 @@ func (p *pass) layer(l *Layer, x compute.Tensor, rec *layerRecord, index int) co
 	out := p.ar.F32(p.t, x.NumCols())
 	mark := p.ar.Mark()
 	p.m.watchIndexer(index, rec)
+	if i := index - p.m.cfg.FirstKDenseReplace; i >= 0 && i < len(p.given) {
+		rec.moe.Given = p.given[i]
+	}
 	p.runLayer(l, x, out, rec)
 	p.m.showAttention(l, index, rec)
 	p.m.showFeedForward(l, index, rec)

@@ -16,11 +16,14 @@ import (
 // Model holds the weights of a DeepSeek model on one backend. It is also the type of
 // its gradients, moments and master weights (see Twin).
 type Model struct {
-	cfg  *Config
-	be   compute.Backend
-	rope *model.RopeTable
-	work *compute.Arena // Forward's, nil until it is needed
-	tap  model.Tap
+	cfg     *Config
+	be      compute.Backend
+	rope    *model.RopeTable
+	work    *compute.Arena // Forward's, nil until it is needed
+	tap     model.Tap
+	feeding feeding // Forward's
+	// rollouts is NewRollout's memory, nil until it is needed.
+	rollouts *nn.CachePool
 
 	Embed  compute.Tensor `weight:"model.embed_tokens.weight"` // [V, D]
 	Layers []*Layer       `weight:"model.layers.%d"`
@@ -96,7 +99,23 @@ func (m *Model) Close() {
 // master weights. Weights that are only read, in FP8 or in blocks or an expert at a
 // time, are absent in it.
 func (m *Model) Twin(ar *compute.Arena) *Model {
-	t := &Model{cfg: m.cfg, be: m.be, rope: m.cfg.ropeTable(m.be), Embed: m.Embed, Norm: m.Norm, Head: m.Head}
+	t := m.twin(func(w compute.Tensor) compute.Tensor {
+		z := ar.F32(w.NumRows(), w.NumCols())
+		m.be.Zero(z)
+		return z
+	})
+	t.rope = m.cfg.ropeTable(m.be)
+	return t
+}
+
+// frozen is a twin that lacks every weight.
+func (m *Model) frozen() *Model {
+	return m.twin(func(compute.Tensor) compute.Tensor { return compute.Tensor{} })
+}
+
+// twin is a model of the same shapes whose trained weights are what make makes of m's.
+func (m *Model) twin(make func(w compute.Tensor) compute.Tensor) *Model {
+	t := &Model{cfg: m.cfg, be: m.be, Embed: m.Embed, Norm: m.Norm, Head: m.Head}
 	for _, l := range m.Layers {
 		c := l.copy()
 		t.Layers = append(t.Layers, &c)
@@ -110,8 +129,7 @@ func (m *Model) Twin(ar *compute.Arena) *Model {
 		trained := p.T.DType() == compute.F32 || p.T.DType() == compute.BF16
 		*field = compute.Tensor{}
 		if trained && !p.Shared {
-			*field = ar.F32(p.T.NumRows(), p.T.NumCols())
-			m.be.Zero(*field)
+			*field = make(p.T)
 		}
 	})
 	for _, x := range t.MTP {
