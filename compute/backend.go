@@ -219,8 +219,12 @@ type RouteArgs struct {
 	Scale                   float32
 	Logits                  Tensor // F32 [T, E]
 	Bias                    Tensor // F32 [1, E], optional
+	// Given says that Experts are chosen already and to be followed, ascending in each
+	// row: a rollout's choice, which training keeps (DeepSeek-V3.2, section 3.1). Scores,
+	// weights and the plan are made for them.
+	Given bool
 
-	// Results.
+	// Results, of which Experts may be given.
 	Scores  Tensor // F32 [T, E]: sigmoid or softmax of the logits
 	Experts Tensor // I32 [T, K], ascending
 	Weights Tensor // F32 [T, K]

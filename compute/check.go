@@ -217,6 +217,13 @@ func (a RouteArgs) Check() {
 		is(a.RowW, F32, 1, t*k)) {
 		mismatch("Route", fmt.Sprintf("%d tokens, %d experts, top %d do not fit", t, e, k), a.Logits, a.Bias, a.Scores, a.Experts, a.Weights, a.Offsets, a.Token, a.Slot, a.RowW)
 	}
+	for i := 0; a.Given && i < t; i++ {
+		for j, x := range a.Experts.RowI32(i) {
+			if x < 0 || int(x) >= e || j > 0 && x <= a.Experts.RowI32(i)[j-1] {
+				panic(fmt.Sprintf("compute: Route: token %d is given the experts %v, which must ascend and be below %d", i, a.Experts.RowI32(i), e))
+			}
+		}
+	}
 }
 
 // Check panics when the tensors do not fit each other.

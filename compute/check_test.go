@@ -23,6 +23,8 @@ func TestMismatchesPanicWithShapes(t *testing.T) {
 	twoGroups, manyExperts := route, route
 	twoGroups.Groups, twoGroups.TopGroups = 3, 1
 	manyExperts.TopK = 5
+	given := route
+	given.Given, given.Experts = true, compute.WrapI32([]int32{0, 1, 2, 2}, 2, 2)
 	mla := compute.MLAArgs{Heads: 1, Nope: 2, Rope: 2, V: 2, Q: f(2, 4), O: f(2, 2), LSE: f(2, 1), Seqs: []compute.MLASeq{{Rows: 2, KV: f(2, 4), KR: f(2, 2)}}}
 	short, later := mla, mla
 	short.Seqs = []compute.MLASeq{{Rows: 2, KV: f(2, 4), KR: f(1, 2)}}
@@ -63,6 +65,7 @@ func TestMismatchesPanicWithShapes(t *testing.T) {
 		}},
 		{"Route groups", []string{"Route", "F32[2,4]"}, func() { be.Route(twoGroups) }},
 		{"Route experts", []string{"Route", "5 experts"}, func() { be.Route(manyExperts) }},
+		{"Route given", []string{"Route", "token 1", "[2 2]"}, func() { be.Route(given) }},
 		{"RouteBackward", []string{"RouteBackward", "Lens", "3 tokens"}, func() {
 			be.RouteBackward(compute.RouteBackwardArgs{RouteArgs: route, DRowW: f(1, 4), DLogits: f(2, 4), Lens: []int{3}, AuxAlpha: 1})
 		}},

@@ -209,3 +209,43 @@ func TestRouteBackwardAgainstDifferences(t *testing.T) {
 		}
 	}
 }
+
+// Given experts are followed, whatever the scores say: given its own choice a router
+// does what it does without, and the gradient flows to the scores of the given.
+func TestGivenExpertsAreFollowed(t *testing.T) {
+	be, rng := compute.NewReference(), rand.New(rand.NewPCG(12, 1))
+	const tokens, e = 6, 16
+	for _, c := range routeCases {
+		logits, bias := randoms(rng, tokens*e, 1), randoms(rng, e, 1)
+		own, again := routed(logits, bias, c), routed(logits, bias, c)
+		be.Route(own)
+		copy(again.Experts.Int32s(), own.Experts.Int32s())
+		again.Given = true
+		be.Route(again)
+		for name, v := range map[string][2][]float32{"weights": {again.Weights.Float32s(), own.Weights.Float32s()}, "rows": {again.RowW.Float32s(), own.RowW.Float32s()}} {
+			if !slices.Equal(v[0], v[1]) {
+				t.Errorf("%+v: given their own choice, %s differ", c, name)
+			}
+		}
+		count := make([]int, e)
+		for i := range tokens {
+			x := again.Experts.RowI32(i)
+			for j, p := range rng.Perm(e)[:c.TopK] {
+				x[j] = int32(p)
+				count[p]++
+			}
+			slices.Sort(x)
+		}
+		be.Route(again)
+		s := scores(logits, e, c.Softmax)
+		for i := range tokens {
+			close(t, "weights", again.Weights.RowF32(i), naiveWeights(s[i*e:(i+1)*e], again.Experts.RowI32(i), c), 1e-6)
+		}
+		checkDispatch(t, again, count)
+		droww, d := f32(randoms(rng, tokens*c.TopK, 1)), make([]float32, tokens*e)
+		b := compute.RouteBackwardArgs{RouteArgs: again, DRowW: compute.Wrap(droww, 1, len(droww)), DLogits: compute.Wrap(d, tokens, e),
+			Lens: []int{6}, AuxAlpha: 0.5, AuxScale: 0.5}
+		be.RouteBackward(b)
+		close(t, "dlogits", d, slope(logits, func() float64 { return naiveRouteLoss(logits, droww, b) }), 3e-6)
+	}
+}

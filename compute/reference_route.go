@@ -16,6 +16,10 @@ func (*Reference) Route(a RouteArgs) {
 	for i := range t {
 		s := a.Scores.RowF32(i)
 		a.scores(s, a.Logits.RowF32(i))
+		if a.Given {
+			a.weigh(i)
+			continue
+		}
 		copy(choice, s)
 		if !a.Bias.IsZero() {
 			for j, b := range a.Bias.RowF32(0) {
@@ -24,7 +28,14 @@ func (*Reference) Route(a RouteArgs) {
 		}
 		a.maskGroups(choice)
 		best(choice, a.TopK, taken)
-		a.weigh(i, taken)
+		n := 0
+		for j := range taken {
+			if taken[j] {
+				a.Experts.RowI32(i)[n] = int32(j)
+				n++
+			}
+		}
+		a.weigh(i)
 	}
 	a.dispatch()
 }
@@ -92,16 +103,12 @@ func (a RouteArgs) maskGroups(choice []float32) {
 	}
 }
 
-// weigh writes the experts and weights of token i.
-func (a RouteArgs) weigh(i int, taken []bool) {
-	s, experts, w := a.Scores.RowF32(i), a.Experts.RowI32(i), a.Weights.RowF32(i)
-	n, sum := 0, float32(0)
-	for j := range taken {
-		if taken[j] {
-			experts[n], w[n] = int32(j), s[j]
-			sum += s[j]
-			n++
-		}
+// weigh writes the weights of token i's experts.
+func (a RouteArgs) weigh(i int) {
+	s, w, sum := a.Scores.RowF32(i), a.Weights.RowF32(i), float32(0)
+	for j, e := range a.Experts.RowI32(i) {
+		w[j] = s[e]
+		sum += s[e]
 	}
 	for j := range w {
 		if a.Normalize {

@@ -81,6 +81,9 @@ func (m *MoE) Forward(be compute.Backend, ar *compute.Arena, d MoEDims, y, x com
 		Logits: logits, Bias: m.Router.Bias, Scores: ar.F32(t, d.Experts),
 		Experts: ar.I32(t, d.TopK), Weights: ar.F32(t, d.TopK),
 		Offsets: ar.I32(1, d.Experts+1), Token: ar.I32(1, rows), Slot: ar.I32(t, d.TopK), RowW: ar.F32(1, rows)}
+	if !rec.Given.IsZero() {
+		rec.Route.Given, rec.Route.Experts = true, rec.Given
+	}
 	be.Route(rec.Route)
 
 	rec.Gate, rec.Up, rec.Hidden = ar.F32(rows, f), ar.F32(rows, f), ar.F32(rows, f)

@@ -59,6 +59,24 @@ func newRouter(w *worker, a compute.RouteArgs) router {
 func (r *router) token(k *kernels, i int) {
 	s := r.Scores.RowF32(i)
 	r.scores(k, s, r.Logits.RowF32(i))
+	if !r.Given {
+		r.choose(s, r.Experts.RowI32(i))
+	}
+	w, sum := r.Weights.RowF32(i), float32(0)
+	for j, e := range r.Experts.RowI32(i) {
+		w[j] = s[e]
+		sum += s[e]
+	}
+	for j := range w {
+		if r.Normalize {
+			w[j] /= sum + routeEps
+		}
+		w[j] *= r.Scale
+	}
+}
+
+// choose writes the best experts by a token's scores.
+func (r *router) choose(s []float32, experts []int32) {
 	copy(r.choice, s)
 	for j, b := range r.bias {
 		r.choice[j] += b
@@ -67,21 +85,12 @@ func (r *router) token(k *kernels, i int) {
 		r.maskGroups()
 	}
 	r.takeBest(r.choice, r.TopK)
-	experts, w := r.Experts.RowI32(i), r.Weights.RowF32(i)
-	n, sum := 0, float32(0)
+	n := 0
 	for at, word := range r.taken {
 		for ; word != 0; word &= word - 1 {
-			j := 64*at + mathbits.TrailingZeros64(word)
-			experts[n], w[n] = int32(j), s[j]
-			sum += s[j]
+			experts[n] = int32(64*at + mathbits.TrailingZeros64(word))
 			n++
 		}
-	}
-	for j := range w {
-		if r.Normalize {
-			w[j] /= sum + routeEps
-		}
-		w[j] *= r.Scale
 	}
 }
 

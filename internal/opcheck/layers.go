@@ -2,6 +2,7 @@ package opcheck
 
 import (
 	"math"
+	"slices"
 
 	"sonde/compute"
 )
@@ -152,22 +153,30 @@ func routes() (ps []*problem) {
 	for _, strided := range layouts {
 		for _, r := range routers() {
 			for _, alpha := range []float32{0, 0.1} {
-				ps = append(ps, route(strided, r, alpha))
+				ps = append(ps, route(strided, r, alpha, false), route(strided, r, alpha, true))
 			}
 		}
 	}
 	return ps
 }
 
-func route(strided bool, r router, alpha float32) *problem {
-	p := newProblem(strided, "T%d E%d K%d of %d/%d groups norm=%v softmax=%v alpha=%v", r.tokens, r.experts, r.TopK, r.TopGroups, r.Groups, r.Normalize, r.Softmax, alpha).oneIn(2)
+// route chooses experts, or follows given ones.
+func route(strided bool, r router, alpha float32, given bool) *problem {
+	p := newProblem(strided, "T%d E%d K%d of %d/%d groups norm=%v softmax=%v alpha=%v given=%v", r.tokens, r.experts, r.TopK, r.TopGroups, r.Groups, r.Normalize, r.Softmax, alpha, given).oneIn(2)
+	r.Given = given
 	n, e, k := r.tokens, r.experts, r.TopK
 	p.in("logits", n, e, 1)
 	if !r.Softmax || r.Normalize {
 		p.in("bias", 1, e, 0.3)
 	}
 	p.in("scores", n, e, 1).result(1e-6)
-	p.ids("experts", n, k, 0, 9).result(exact)
+	experts := p.ids("experts", n, k, 0, 9).result(exact)
+	for i := 0; given && i < n; i++ {
+		for j, x := range p.rng.Perm(e)[:k] {
+			experts.ints[i*k+j] = int32(x)
+		}
+		slices.Sort(experts.ints[i*k : (i+1)*k])
+	}
 	p.in("weights", n, k, 1).result(1e-6)
 	p.ids("offsets", 1, e+1, 0, 9).result(exact)
 	p.ids("token", 1, n*k, 0, 9).result(exact)

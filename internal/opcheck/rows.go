@@ -180,7 +180,7 @@ func splitNorm(strided bool) split {
 // splitRoute looks at what belongs to a token; the plan of dispatch depends on all.
 func splitRoute(strided bool, which int) split {
 	r := routers()[which]
-	p := route(strided, r, 0)
+	p := route(strided, r, 0, false)
 	for _, o := range p.operands {
 		if o.name != "scores" && o.name != "experts" && o.name != "weights" {
 			o.out = false
