@@ -31,7 +31,9 @@ type run struct {
 	cfg     *deepseek.Config
 	data    *dataset
 	tok     *text.Tokenizer
-	w       *weights
+	model   *deepseek.Model
+	weights *compute.Arena
+	opt     *Optimizer
 	act     *compute.Arena
 	sched   schedule
 	sampler sampler
@@ -162,9 +164,10 @@ func (r *run) allocate() {
 	if r.o.Compute == "bf16" {
 		dt = compute.BF16
 	}
-	r.w = newWeights(r.cfg, r.c.Backend, dt)
-	r.w.init(*r.o.Seed)
-	r.w.zeroGrads()
+	r.weights = r.c.Backend.NewArena("weights")
+	r.model = deepseek.NewWith(r.cfg, r.c.Backend, r.weights, dt)
+	r.opt = NewOptimizer(r.model)
+	r.opt.Init(*r.o.Seed)
 	r.act = r.c.Backend.NewArena("activations")
 	if m, ok := r.c.Backend.(interface{ MeasurePeak() float64 }); ok {
 		r.peak = m.MeasurePeak()
@@ -175,7 +178,7 @@ func (r *run) allocate() {
 	for i := range r.targets {
 		r.targets[i] = make([]int32, n)
 	}
-	r.eval = newEvaluator(r.w.model, r.heldout, r.data.Counts.HeldoutBytes, r.o.SeqLen, n/r.o.SeqLen)
+	r.eval = newEvaluator(r.model, r.heldout, r.data.Counts.HeldoutBytes, r.o.SeqLen, n/r.o.SeqLen)
 	r.p.Note("model      %s parameters, %s active; %d tokens a sequence, %d to %d a step",
 		Thousands(float64(r.cfg.TotalParams())), Thousands(float64(r.cfg.ActiveParams())), r.o.SeqLen, r.o.BatchStart, r.o.Batch)
 }
@@ -184,14 +187,14 @@ func (r *run) allocate() {
 func (r *run) loop(ctx context.Context) error {
 	begun, beforeSeconds := time.Now(), r.seconds
 	first := r.step
-	for r.step < r.sched.steps {
+	for r.step < r.sched.Steps {
 		line, err := r.oneStep(ctx)
 		if err != nil {
 			return r.stopped(err)
 		}
 		r.seconds = beforeSeconds + time.Since(begun).Seconds()
-		left := time.Duration(float64(time.Since(begun)) / float64(r.step-first) * float64(r.sched.steps-r.step))
-		r.p.step(line, r.sched.steps, left)
+		left := time.Duration(float64(time.Since(begun)) / float64(r.step-first) * float64(r.sched.Steps-r.step))
+		r.p.step(line, r.sched.Steps, left)
 		if err := r.afterStep(ctx); err != nil {
 			return r.stopped(err)
 		}
@@ -201,7 +204,7 @@ func (r *run) loop(ctx context.Context) error {
 
 // afterStep saves and samples when their time has come.
 func (r *run) afterStep(ctx context.Context) error {
-	if r.due(r.o.SaveEvery, 20) || r.step == r.sched.steps {
+	if r.due(r.o.SaveEvery, 20) || r.step == r.sched.Steps {
 		if err := r.save(); err != nil {
 			return err
 		}
@@ -260,8 +263,11 @@ func (r *run) close() {
 	if r.journal != nil {
 		r.journal.Close()
 	}
-	if r.w != nil {
-		r.w.free()
+	if r.opt != nil {
+		r.opt.Free()
+	}
+	if r.weights != nil {
+		r.weights.Free()
 	}
 	if r.act != nil {
 		r.act.Free()

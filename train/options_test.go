@@ -138,7 +138,7 @@ func TestZeroIsNotLeftOut(t *testing.T) {
 		t.Errorf("defaults took the place of zeroes: %+v", o)
 	}
 	s := newSchedule(&o, 10)
-	if s.rate(0) != o.LR || s.rate(9) > 1e-12 {
-		t.Errorf("the rate goes from %v to %v, expected %v to 0", s.rate(0), s.rate(9), o.LR)
+	if s.At(0) != o.LR || s.At(9) > 1e-12 {
+		t.Errorf("the rate goes from %v to %v, expected %v to 0", s.At(0), s.At(9), o.LR)
 	}
 }

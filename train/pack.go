@@ -155,12 +155,12 @@ func (s sampler) start(i int64) int64 {
 	epoch := uint64(i / s.windows)
 	key := mix(s.seed ^ mix(epoch+0x5eed))
 	shift := int64(mix(key) % uint64(s.slack))
-	return shift + s.seqLen*permute(i%s.windows, s.windows, key)
+	return shift + s.seqLen*Permute(i%s.windows, s.windows, key)
 }
 
-// permute is a bijection of [0, n) chosen by key: a Feistel network over the next even
+// Permute is a bijection of [0, n) chosen by key: a Feistel network over the next even
 // power of two, walked until it lands inside.
-func permute(i, n int64, key uint64) int64 {
+func Permute(i, n int64, key uint64) int64 {
 	half := uint(1)
 	for int64(1)<<(2*half) < n {
 		half++

@@ -16,9 +16,9 @@ func TestPermuteIsABijection(t *testing.T) {
 		key := rapid.Uint64().Draw(t, "key")
 		seen := make([]bool, n)
 		for i := range n {
-			p := permute(i, n, key)
+			p := Permute(i, n, key)
 			if p < 0 || p >= n || seen[p] {
-				t.Fatalf("permute(%d, %d) = %d: outside, or seen before", i, n, p)
+				t.Fatalf("Permute(%d, %d) = %d: outside, or seen before", i, n, p)
 			}
 			seen[p] = true
 		}

@@ -25,48 +25,25 @@ type stateValues struct {
 	Compute string  `json:"compute"`
 }
 
-// stateParams lists the masters, and both moments under names of their own.
-func (w *weights) stateParams() (masters, moments []nn.Param) {
-	masters = slices.DeleteFunc(w.master.Params(), func(p nn.Param) bool { return p.Shared })
-	for prefix, twin := range map[string]*deepseek.Model{"m.": w.m, "v.": w.v} {
-		for _, p := range twin.Params() {
-			if !p.Shared && !p.Buffer {
-				p.Name = prefix + p.Name
-				moments = append(moments, p)
-			}
-		}
-	}
-	slices.SortFunc(moments, func(a, b nn.Param) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
-	return masters, moments
-}
-
 // save commits the state and then the model's folder, as of the step just done. The
 // log is made durable first: it is never older than a state.
 func (r *run) save() error {
-	if !finite(r.w.norm()) {
+	if !finite(r.opt.Norm()) {
 		return r.trouble(r.step, "weights that are not finite would be saved")
 	}
 	if err := r.journal.Sync(); err != nil {
 		return err
 	}
-	values, err := json.Marshal(stateValues{r.sched.steps, r.seconds, r.data.Hash, r.o.Compute})
+	values, err := json.Marshal(stateValues{r.sched.Steps, r.seconds, r.data.Hash, r.o.Compute})
 	if err != nil {
 		return err
 	}
-	r.w.keepBiases()
-	masters, moments := r.w.stateParams()
-	s := checkpoint.State{Weights: masters, Moments: moments, Values: values, Backend: r.c.Backend}
-	if err := checkpoint.SaveState(r.o.Out, r.step, s); err != nil {
+	if err := checkpoint.SaveState(r.o.Out, r.step, r.opt.State(values)); err != nil {
 		return err
 	}
 	r.saved = r.step
 	r.lastGood = fmt.Sprintf("that of step %d in %s", r.step, r.o.Out)
-	if err := checkpoint.SaveHF(r.o.Out, r.hf, r.w.model.Params(), r.c.Backend, 0); err != nil {
+	if err := checkpoint.SaveHF(r.o.Out, r.hf, r.model.Params(), r.c.Backend, 0); err != nil {
 		return err
 	}
 	return checkpoint.Prune(r.o.Out, r.o.Keep)
@@ -90,18 +67,17 @@ func (r *run) restore() error {
 	if err := json.Unmarshal(s.Values, &v); err != nil {
 		return fmt.Errorf("%s: its values are damaged: %w", s.Dir, err)
 	}
-	if v.Steps != r.sched.steps || v.Data != r.data.Hash || v.Compute != r.o.Compute {
+	if v.Steps != r.sched.Steps || v.Data != r.data.Hash || v.Compute != r.o.Compute {
 		return fmt.Errorf("%s belongs to another run (%d steps on data %.12s in %s, this one has %d steps on data %.12s in %s): move that folder away to begin this run anew",
-			s.Dir, v.Steps, v.Data, v.Compute, r.sched.steps, r.data.Hash, r.o.Compute)
+			s.Dir, v.Steps, v.Data, v.Compute, r.sched.Steps, r.data.Hash, r.o.Compute)
 	}
-	masters, moments := r.w.stateParams()
-	if err := s.Load(masters, moments, r.c.Backend); err != nil {
+	if err := r.opt.Load(s); err != nil {
 		return err
 	}
-	r.w.refresh()
+	r.opt.SetSteps(s.Step)
 	// A run that was killed between the two leaves a model older than its state, and
 	// one whose newest state is damaged a model newer than the one it goes on from.
-	if err := checkpoint.SaveHF(r.o.Out, r.hf, r.w.model.Params(), r.c.Backend, 0); err != nil {
+	if err := checkpoint.SaveHF(r.o.Out, r.hf, r.model.Params(), r.c.Backend, 0); err != nil {
 		return err
 	}
 	r.step, r.saved, r.seconds = s.Step, s.Step, v.Seconds
@@ -109,7 +85,7 @@ func (r *run) restore() error {
 	if s.Kernels != r.c.Backend.Name() {
 		r.p.Note("note       the run was computed by %s kernels, it goes on with %s", s.Kernels, r.c.Backend.Name())
 	}
-	r.p.Note("resume     from step %d of %d", r.step, r.sched.steps)
+	r.p.Note("resume     from step %d of %d", r.step, r.sched.Steps)
 	return r.openJournal()
 }
 
@@ -137,8 +113,8 @@ func (r *run) fixSteps(ctx context.Context, started time.Time) error {
 		}
 	}
 	r.sched = newSchedule(r.o, r.file.TotalSteps)
-	epochs := float64(r.sched.sequences(r.sched.steps)) / float64(r.sampler.windows)
-	r.p.Note("plan       %d steps, %d tokens (%.2f times the training side)", r.sched.steps, r.sched.tokens(r.sched.steps), epochs)
+	epochs := float64(r.sched.sequences(r.sched.Steps)) / float64(r.sampler.windows)
+	r.p.Note("plan       %d steps, %d tokens (%.2f times the training side)", r.sched.Steps, r.sched.tokens(r.sched.Steps), epochs)
 	return nil
 }
 
@@ -182,33 +158,23 @@ func (r *run) measure(ctx context.Context) (timings, error) {
 			return timings{}, err
 		}
 		t := time.Now()
-		r.w.model.LossAndGrad(r.act, b, r.w.grads, o)
+		r.model.LossAndGrad(r.act, b, r.opt.Grads(), o)
 		passes = append(passes, time.Since(t).Seconds())
 		t = time.Now()
-		r.w.gradNorm()
-		r.w.update(1, 0, 0, 1)
+		r.opt.GradNorm()
+		r.opt.Step(0, 0, 1)
 		updates = append(updates, time.Since(t).Seconds())
 		t = time.Now()
-		r.w.model.Loss(r.act, model.Batch{Seqs: b.Seqs, SeqLen: b.SeqLen, Tokens: b.Tokens, Targets: b.Targets[:1]}, model.StepOptions{Scale: 1})
+		r.model.Loss(r.act, model.Batch{Seqs: b.Seqs, SeqLen: b.SeqLen, Tokens: b.Tokens, Targets: b.Targets[:1]}, model.StepOptions{Scale: 1})
 		looks = append(looks, time.Since(t).Seconds())
 	}
-	r.w.init(*r.o.Seed)
-	r.w.forget()
+	r.opt.Init(*r.o.Seed)
 	return timings{median(passes[1:]), median(updates[1:]), median(looks[1:])}, nil
 }
 
 func median(v []float64) float64 {
 	slices.Sort(v)
 	return v[len(v)/2]
-}
-
-// forget clears gradients and moments.
-func (w *weights) forget() {
-	w.zeroGrads()
-	for i := range w.mBlocks {
-		w.be.Zero(w.mBlocks[i].T)
-		w.be.Zero(w.vBlocks[i].T)
-	}
 }
 
 // folderFiles are the small files of the model's folder.

@@ -2,19 +2,14 @@ package train
 
 import (
 	"fmt"
-	"math"
 	"sort"
 )
 
 // schedule says, for every step, the learning rate, the size of the batch, and which
 // sequences it reads. It depends on the options and the number of steps alone.
 type schedule struct {
-	steps  int
-	warmup int
-	fall   int // the step from which the learning rate falls
+	Rate
 	ramp   int // the step from which the batch has its full size
-	lr     float64
-	lrEnd  float64
 	lambda float64
 	bias   float64
 
@@ -25,30 +20,15 @@ type schedule struct {
 
 // newSchedule lays out a run of the given number of steps.
 func newSchedule(o *Options, steps int) schedule {
-	s := schedule{steps: steps, warmup: min(*o.Warmup, steps/5), fall: int(*o.Constant * float64(steps)),
-		ramp: int(*o.Ramp * float64(steps)), lr: o.LR, lrEnd: o.LR * *o.LREnd, lambda: *o.MTPLambda, bias: *o.Gamma,
+	return schedule{Rate: NewRate(steps, *o.Warmup, *o.Constant, o.LR, o.LR**o.LREnd),
+		ramp: int(*o.Ramp * float64(steps)), lambda: *o.MTPLambda, bias: *o.Gamma,
 		seqLen: o.SeqLen, microSeqs: o.Micro / o.SeqLen, first: o.BatchStart / o.Micro, max: o.Batch / o.Micro}
-	s.fall = max(s.fall, s.warmup)
-	return s
-}
-
-// rate is the learning rate of step i (from 0): it rises linearly, stays, and falls
-// along half a cosine.
-func (s schedule) rate(i int) float64 {
-	switch {
-	case i < s.warmup:
-		return s.lr * (float64(i+1) / float64(s.warmup))
-	case i < s.fall || s.steps-s.fall < 2:
-		return s.lr
-	}
-	done := float64(i-s.fall) / float64(s.steps-1-s.fall)
-	return s.lrEnd + (s.lr-s.lrEnd)*(1+math.Cos(math.Pi*min(done, 1)))/2
 }
 
 // mtpLambda is the weight of multi-token prediction: a third once the rate falls
 // (V3 report, section 4.2: 0.3, then 0.1).
 func (s schedule) mtpLambda(i int) float64 {
-	if i < s.fall {
+	if i < s.Fall {
 		return s.lambda
 	}
 	return s.lambda / 3
@@ -57,10 +37,10 @@ func (s schedule) mtpLambda(i int) float64 {
 // gamma is the step of the routers' selection bias: it falls with the learning rate, so
 // that the routes settle with the weights (V3 ends with no step at all).
 func (s schedule) gamma(i int) float64 {
-	if i < s.fall {
+	if i < s.Fall {
 		return s.bias
 	}
-	return s.bias * s.rate(i) / s.lr
+	return s.bias * s.At(i) / s.LR
 }
 
 // micro is the number of passes of step i.

@@ -20,7 +20,7 @@ func TestSequencesAddUp(t *testing.T) {
 		o := drawOptions(t)
 		s := newSchedule(o, rapid.IntRange(1, 300).Draw(t, "steps"))
 		sum := int64(0)
-		for i := range s.steps {
+		for i := range s.Steps {
 			if got := s.sequences(i); got != sum {
 				t.Fatalf("sequences(%d) = %d, the steps add up to %d", i, got, sum)
 			}
@@ -66,12 +66,12 @@ func TestRateRisesStaysAndFalls(t *testing.T) {
 	o := &Options{SeqLen: 8, Micro: 8, Batch: 8, BatchStart: 8, LR: 1, LREnd: ptr(0.1), Warmup: ptr(10), Constant: ptr(0.5), Ramp: ptr(0.0), MTPLambda: ptr(0.3), Gamma: ptr(0.01)}
 	s := newSchedule(o, 100)
 	for step, want := range map[int]float64{0: 0.1, 9: 1, 49: 1, 50: 1, 99: 0.1} {
-		if got := s.rate(step); math.Abs(got-want) > 1e-12 {
+		if got := s.At(step); math.Abs(got-want) > 1e-12 {
 			t.Errorf("rate(%d) = %v, expected %v", step, got, want)
 		}
 	}
 	for i := 51; i < 100; i++ {
-		if s.rate(i) >= s.rate(i-1) {
+		if s.At(i) >= s.At(i-1) {
 			t.Errorf("the rate does not fall at step %d", i)
 		}
 	}
@@ -83,9 +83,9 @@ func TestRateRisesStaysAndFalls(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSchedule(drawOptions(t), rapid.IntRange(1, 200).Draw(t, "steps"))
-		for i := range s.steps {
-			if r := s.rate(i); !(r > 0 && r <= s.lr) {
-				t.Fatalf("rate(%d) = %v of %d steps", i, r, s.steps)
+		for i := range s.Steps {
+			if r := s.At(i); !(r > 0 && r <= s.LR) {
+				t.Fatalf("rate(%d) = %v of %d steps", i, r, s.Steps)
 			}
 		}
 	})

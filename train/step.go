@@ -41,9 +41,9 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 	if line.GradNorm > *r.o.Clip {
 		scale = *r.o.Clip / line.GradNorm
 	}
-	r.w.update(r.step+1, line.LR, *r.o.Decay, scale)
+	r.opt.Step(line.LR, *r.o.Decay, scale)
 	if gamma := r.sched.gamma(r.step); gamma > 0 {
-		r.w.model.UpdateBias(narrow(loads), float32(gamma))
+		model.UpdateBiases(r.model, loads, float32(gamma))
 	}
 	r.step++
 	took := time.Since(began).Seconds()
@@ -56,7 +56,7 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 		}
 		line.MFU = 3 * flops * line.TokensPerS / (1e9 * r.peak)
 	}
-	if r.due(r.o.EvalEvery, evalTimes) && r.step < r.sched.steps {
+	if r.due(r.o.EvalEvery, evalTimes) && r.step < r.sched.Steps {
 		res, err := r.eval.run(ctx, r.act, max(r.eval.passes()/evalShare, 1))
 		if err == nil && !finite(res.bpb) {
 			return nil, r.trouble(r.step, fmt.Sprintf("the held-out text needs %v bits per byte", res.bpb))
@@ -81,36 +81,25 @@ func (r *run) gradients(ctx context.Context) (*Line, [][]int64, error) {
 	passes := r.sched.micro(r.step)
 	o := model.StepOptions{MTPLambda: float32(r.sched.mtpLambda(r.step)), AuxAlpha: float32(*r.o.Alpha),
 		Scale: 1 / float32(passes), Recompute: r.o.Recompute}
-	line := &Line{Step: r.step + 1, Tokens: r.sched.tokens(r.step + 1), LR: r.sched.rate(r.step)}
+	line := &Line{Step: r.step + 1, Tokens: r.sched.tokens(r.step + 1), LR: r.sched.At(r.step)}
 	var loads [][]int64
 	for pass := range passes {
 		if ctx.Err() != nil {
-			r.w.zeroGrads()
+			r.opt.ZeroGrads()
 			return nil, nil, ctx.Err()
 		}
 		b, err := r.batch(r.step, pass)
 		if err != nil {
 			return nil, nil, err
 		}
-		res := r.w.model.LossAndGrad(r.act, b, r.w.grads, o)
+		res := r.model.LossAndGrad(r.act, b, r.opt.Grads(), o)
 		line.Loss += res.Loss / float64(passes)
 		line.MTPLoss += res.MTPLoss / float64(passes)
 		loads = addLoads(loads, res.Loads)
 	}
-	line.GradNorm = r.w.gradNorm()
+	line.GradNorm = r.opt.GradNorm()
 	line.LoadMaxMean, line.Loads = worstLoad(loads), loads
 	return line, loads, nil
-}
-
-func narrow(loads [][]int64) [][]int32 {
-	out := make([][]int32, len(loads))
-	for i, l := range loads {
-		out[i] = make([]int32, len(l))
-		for e, n := range l {
-			out[i][e] = int32(n)
-		}
-	}
-	return out
 }
 
 // check looks for numbers that are not, and for spikes, before weights are touched.
@@ -121,7 +110,7 @@ func (r *run) check(l *Line) error {
 		what = fmt.Sprintf("the loss is %v", l.Loss)
 	case !finite(l.GradNorm):
 		what = fmt.Sprintf("the gradient's norm is %v", l.GradNorm)
-	case r.spikes.add(l.Loss) && l.Step > r.sched.warmup:
+	case r.spikes.add(l.Loss) && l.Step > r.sched.Warmup:
 		what = fmt.Sprintf("the loss spiked to %.3f (%s)", l.Loss, r.spikes.describe())
 	}
 	if what == "" {
@@ -154,7 +143,7 @@ func (r *run) bpb(nats float64) float64 { return nats / math.Ln2 / r.data.bytesP
 // run) happens after this one.
 func (r *run) due(every, times int) bool {
 	if every == 0 {
-		every = max(r.sched.steps/times, 1)
+		every = max(r.sched.Steps/times, 1)
 	}
 	return r.step%every == 0
 }

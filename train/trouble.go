@@ -33,7 +33,7 @@ func (t *Trouble) Error() string {
 }
 
 func (r *run) trouble(step int, what string) error {
-	return &Trouble{Step: step, What: what, Tensor: r.w.culprit(), LastGood: r.lastGood, LR: r.o.LR}
+	return &Trouble{Step: step, What: what, Tensor: r.opt.Culprit(), LastGood: r.lastGood, LR: r.o.LR}
 }
 
 // stopped turns what ended the loop into what the user reads; when it was the user,
@@ -47,7 +47,7 @@ func (r *run) stopped(err error) error {
 			return r.explain(err)
 		}
 	}
-	return fmt.Errorf("%w after step %d of %d, all saved: go on with\n  sonde train --out %s --resume", ErrInterrupted, r.step, r.sched.steps, ShellQuote(r.o.Out))
+	return fmt.Errorf("%w after step %d of %d, all saved: go on with\n  sonde train --out %s --resume", ErrInterrupted, r.step, r.sched.Steps, ShellQuote(r.o.Out))
 }
 
 // explain adds the step and the last good checkpoint to failures such as a full disk.
