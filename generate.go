@@ -39,8 +39,11 @@ func (m *Model) Prompt(s string) (ids []int32, begin int) {
 const userToken = "<｜User｜>"
 
 // ChatPrompt is a conversation, rendered with the model's chat template up to where the
-// assistant's answer begins.
+// assistant's answer begins. The embedded model reads the last message of the user alone.
 func (m *Model) ChatPrompt(messages []Message, o ChatOptions) (*text.ChatPrompt, error) {
+	if m.recipe != nil {
+		messages = lastQuestion(messages)
+	}
 	o.AddGenerationPrompt = true
 	segments, err := text.RenderChat(m.tokCfg, messages, o)
 	if err != nil {

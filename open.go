@@ -28,7 +28,12 @@ const (
 // of a model on the hub that was pulled (see Locate). Weights
 // are not read but mapped, and run in the format that they have there. The files must
 // stay as they are until Close; one that is cut short is an error of what runs then.
+//
+// "" opens the model that is part of the program (see Embedded), and so does its name.
 func Open(path string, o Options) (*Model, error) {
+	if isEmbedded(path) {
+		return openEmbedded(o)
+	}
 	at, err := Locate(path)
 	if err != nil {
 		return nil, err
@@ -50,8 +55,10 @@ func (m *Model) open(path string, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if m.src, err = checkpoint.Open(path); err != nil {
-		return err
+	if m.src == nil { // not in memory
+		if m.src, err = checkpoint.Open(path); err != nil {
+			return err
+		}
 	}
 	if err := m.read(o.ChatTemplate); err != nil {
 		return err

@@ -1,5 +1,6 @@
 // Package sonde is the face of Sonde for Go programs: open a model from
-// a folder in Hugging Face's layout or a GGUF file, let it continue text or chat, measure it.
+// a folder in Hugging Face's layout or a GGUF file, or the one that is part of the program,
+// let it continue text or chat, measure it.
 //
 //	m, err := sonde.Open("runs/go", sonde.Options{})
 //	if err != nil {
@@ -54,6 +55,7 @@ type Options struct {
 // Model is an opened model with its tokenizer.
 type Model struct {
 	name     string
+	recipe   *Recipe            // of the embedded model
 	src      *checkpoint.Source // whose memory the weights are in
 	cfg      model.Config
 	warnings []string

@@ -23,10 +23,14 @@ var mappings = struct {
 	all map[*mapping]bool
 }{all: map[*mapping]bool{}}
 
-// newMapping maps the whole of f; what is no file of the system (a test's bytes) is
-// read instead.
+// newMapping maps the whole of f; what is in memory already is taken as it is, and what
+// is no file of the system (a test's reader) is read instead.
 func newMapping(f *File) (*mapping, error) {
 	m := &mapping{path: f.path, free: func([]byte) error { return nil }}
+	if in, ok := f.f.(memory); ok {
+		m.bytes = in.all
+		return m, nil
+	}
 	file, ok := f.f.(*os.File)
 	if !ok || f.size == 0 {
 		m.bytes = make([]byte, f.size)

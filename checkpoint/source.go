@@ -90,14 +90,7 @@ func isGGUF(path string) bool {
 // openFolder opens Hugging Face's layout; only is the one file of weights to read, or
 // "" for those that the folder's names say.
 func (s *Source) openFolder(dir, only string) (err error) {
-	for _, m := range []struct {
-		name string
-		to   *[]byte
-	}{
-		{"config.json", &s.Config}, {"tokenizer.json", &s.Tokenizer},
-		{"tokenizer_config.json", &s.TokenizerConfig}, {"generation_config.json", &s.GenerationConfig},
-		{"chat_template.jinja", &s.ChatTemplate},
-	} {
+	for _, m := range s.members() {
 		if *m.to, err = readMember(dir, m.name, maxJSON); err != nil {
 			return err
 		}
