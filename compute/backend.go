@@ -1,5 +1,7 @@
 package compute
 
+import "slices"
+
 // Form says which operand of a matrix product is transposed. All matrices are
 // row-major. The names are BLAS's for C = op(A) op(B).
 type Form uint8
@@ -261,6 +263,63 @@ type LogProbArgs struct {
 	LogP    Tensor // F32 [1, T]
 	Entropy Tensor // F32 [1, T], optional
 	BF16    bool
+	// InvTemp multiplies the logits, as sampling at temperature 1/InvTemp does; 0 counts
+	// as 1.
+	InvTemp float32
+	// Allowed, where present, are the ids that each row's softmax runs over; a row
+	// without any runs over all. Targets must be among them.
+	Allowed IDSets
+}
+
+// IDSets are sets of ids, one per row: ids Offsets[t] to Offsets[t+1] of IDs, ascending,
+// are row t's.
+type IDSets struct {
+	Offsets Tensor // I32 [1, T+1]
+	IDs     Tensor // I32 [1, any number]
+}
+
+// IsZero tells whether there are no sets at all.
+func (s IDSets) IsZero() bool { return s.Offsets.IsZero() }
+
+// Row is the ids of row t.
+func (s IDSets) Row(t int) []int32 {
+	off := s.Offsets.RowI32(0)
+	if off[t] == off[t+1] {
+		return nil
+	}
+	return s.IDs.RowI32(0)[off[t]:off[t+1]]
+}
+
+// Unlikely stands for the logit of an id that a row is not allowed: its probability is 0,
+// and no arithmetic with it overflows.
+const Unlikely = -1e30
+
+// Forbid sets to Unlikely those of n logits of row t, of the ids from first on, that it is
+// not allowed; they lie step floats apart.
+func (a LogProbArgs) Forbid(t, first, n, step int, logits []float32) {
+	if a.Allowed.IsZero() {
+		return
+	}
+	ids := a.Allowed.Row(t)
+	if len(ids) == 0 {
+		return
+	}
+	at, _ := slices.BinarySearch(ids, int32(first))
+	for j := range n {
+		if at < len(ids) && int(ids[at]) == first+j {
+			at++
+			continue
+		}
+		logits[j*step] = Unlikely
+	}
+}
+
+// Temper is what multiplies logits and, in the backward, coefficients.
+func (a LogProbArgs) Temper() float32 {
+	if a.InvTemp == 0 {
+		return 1
+	}
+	return a.InvTemp
 }
 
 // LogProbBackwardArgs runs the same operation with a coefficient per row and gives

@@ -258,6 +258,34 @@ func (a LogProbArgs) Check() {
 			panic(fmt.Sprintf("compute: LogProb: target %d of row %d is outside a vocabulary of %d", id, i, a.W.rows))
 		}
 	}
+	if !a.Allowed.IsZero() {
+		a.checkAllowed()
+	}
+}
+
+// checkAllowed panics unless each row's ids ascend within the vocabulary and its target
+// is one of them.
+func (a LogProbArgs) checkAllowed() {
+	s := a.Allowed
+	if !(is(s.Offsets, I32, 1, a.H.rows+1) && (s.IDs.IsZero() || is(s.IDs, I32, 1, s.IDs.cols))) {
+		mismatch("LogProb", fmt.Sprintf("Allowed needs Offsets I32[1,%d] and IDs I32[1,n]", a.H.rows+1), s.Offsets, s.IDs)
+	}
+	off := s.Offsets.RowI32(0)
+	for t, target := range a.Targets.RowI32(0) {
+		if off[t] < 0 || off[t] > off[t+1] || int(off[t+1]) > s.IDs.cols {
+			panic(fmt.Sprintf("compute: LogProb: the allowed ids of row %d are %d to %d of %d", t, off[t], off[t+1], s.IDs.cols))
+		}
+		ids, found := s.Row(t), false
+		for j, id := range ids {
+			if id < 0 || int(id) >= a.W.rows || j > 0 && id <= ids[j-1] {
+				panic(fmt.Sprintf("compute: LogProb: id %d of row %d's allowed ones is %d; they must ascend within a vocabulary of %d", j, t, id, a.W.rows))
+			}
+			found = found || id == target
+		}
+		if len(ids) > 0 && target >= 0 && !found {
+			panic(fmt.Sprintf("compute: LogProb: target %d of row %d is not among the ids that it is allowed", target, t))
+		}
+	}
 }
 
 // Check panics when the tensors do not have the shapes the type's comment gives.

@@ -32,6 +32,8 @@ func TestMismatchesPanicWithShapes(t *testing.T) {
 	logp := compute.LogProbArgs{H: f(2, 3), W: f(5, 3), Targets: n(1, 2), LogP: f(1, 2)}
 	outside := logp
 	outside.Targets = compute.WrapI32([]int32{0, 5}, 1, 2)
+	barred, unsorted := logp, logp
+	barred.Allowed, unsorted.Allowed = idSets([][]int32{{0, 1}, {1, 2}}), idSets([][]int32{{0}, {0, 3, 3}})
 	for _, c := range []struct {
 		call string
 		want []string
@@ -70,6 +72,8 @@ func TestMismatchesPanicWithShapes(t *testing.T) {
 			be.RouteBackward(compute.RouteBackwardArgs{RouteArgs: route, DRowW: f(1, 4), DLogits: f(2, 4), Lens: []int{3}, AuxAlpha: 1})
 		}},
 		{"LogProb", []string{"LogProb", "target 5 of row 1", "5"}, func() { be.LogProb(outside) }},
+		{"LogProb barred", []string{"LogProb", "target 0 of row 1"}, func() { be.LogProb(barred) }},
+		{"LogProb unsorted", []string{"LogProb", "id 2 of row 1", "ascend"}, func() { be.LogProb(unsorted) }},
 		{"LogProbBackward", []string{"LogProbBackward", "F32[4,3]"}, func() {
 			be.LogProbBackward(compute.LogProbBackwardArgs{LogProbArgs: logp, Coef: f(1, 2), DH: f(2, 3), DW: f(4, 3)})
 		}},

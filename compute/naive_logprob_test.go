@@ -3,13 +3,15 @@ package compute_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"sonde/compute"
 )
 
-// naiveLogProb gives log-probability and entropy of each row.
-func naiveLogProb(h, w vec, targets []int32, d int) (logp, entropy vec) {
+// naiveLogProb gives log-probability and entropy of each row over the ids that allowed
+// has for it, over all where it has none.
+func naiveLogProb(h, w vec, targets []int32, d int, invTemp float64, allowed [][]int32) (logp, entropy vec) {
 	v := len(w) / d
 	logp, entropy = make(vec, len(targets)), make(vec, len(targets))
 	for t, target := range targets {
@@ -18,21 +20,44 @@ func naiveLogProb(h, w vec, targets []int32, d int) (logp, entropy vec) {
 		}
 		x, sum := make(vec, v), 0.0
 		for j := range x {
-			x[j] = inner(h[t*d:(t+1)*d], w[j*d:(j+1)*d])
+			x[j] = invTemp * inner(h[t*d:(t+1)*d], w[j*d:(j+1)*d])
+			if allowed != nil && allowed[t] != nil && !slices.Contains(allowed[t], int32(j)) {
+				x[j] = math.Inf(-1)
+			}
 			sum += math.Exp(x[j])
 		}
 		logp[t] = x[target] - math.Log(sum)
 		for _, l := range x {
-			entropy[t] -= math.Exp(l) / sum * (l - math.Log(sum))
+			if p := math.Exp(l) / sum; p > 0 {
+				entropy[t] -= p * (l - math.Log(sum))
+			}
 		}
 	}
 	return logp, entropy
 }
 
+// idSets are the sets of rows, nil for all ids.
+func idSets(sets [][]int32) compute.IDSets {
+	off, ids := []int32{0}, []int32{}
+	for _, s := range sets {
+		ids = append(ids, s...)
+		off = append(off, int32(len(ids)))
+	}
+	return compute.IDSets{Offsets: compute.WrapI32(off, 1, len(off)), IDs: compute.WrapI32(ids, 1, len(ids))}
+}
+
 func TestLogProbAgainstFloat64(t *testing.T) {
 	be, rng := compute.NewReference(), rand.New(rand.NewPCG(11, 1))
-	for _, s := range [][2]int{{7, 5}, {2, 600}} { // width, vocabulary: one block and several
-		d, v := s[0], s[1]
+	for _, c := range []struct {
+		d, v    int // width, vocabulary: one block and several
+		invTemp float32
+		allowed [][]int32
+	}{
+		{d: 7, v: 5}, {d: 2, v: 600}, {d: 7, v: 5, invTemp: 1.7}, {d: 2, v: 600, invTemp: 0.6},
+		{d: 7, v: 5, allowed: [][]int32{{0, 4}, {2}, {3}, nil}},
+		{d: 2, v: 600, invTemp: 1.2, allowed: [][]int32{{0, 17, 598, 599}, nil, nil, {0, 3, 511, 512}}},
+	} {
+		d, v := c.d, c.v
 		targets := []int32{int32(v - 1), 2, -1, 0}
 		n := len(targets)
 		h, w, coef := randoms(rng, n*d, 1), randoms(rng, v*d, 1), randoms(rng, n, 1)
@@ -41,13 +66,17 @@ func TestLogProbAgainstFloat64(t *testing.T) {
 		}
 		logp, entropy, dh, dw := make([]float32, n), make([]float32, n), make([]float32, n*d), make([]float32, v*d)
 		a := compute.LogProbArgs{H: compute.Wrap(f32(h), n, d), W: compute.Wrap(f32(w), v, d), Targets: compute.WrapI32(targets, 1, n),
-			LogP: compute.Wrap(logp, 1, n), Entropy: compute.Wrap(entropy, 1, n)}
+			LogP: compute.Wrap(logp, 1, n), Entropy: compute.Wrap(entropy, 1, n), InvTemp: c.invTemp}
+		if c.allowed != nil {
+			a.Allowed = idSets(c.allowed)
+		}
+		naive := func() (logp, entropy vec) { return naiveLogProb(h, w, targets, d, float64(a.Temper()), c.allowed) }
 		be.LogProb(a)
-		wantP, wantE := naiveLogProb(h, w, targets, d)
+		wantP, wantE := naive()
 		close(t, "logp", logp, wantP, 1e-6)
 		close(t, "entropy", entropy, wantE, 1e-6)
 		be.LogProbBackward(compute.LogProbBackwardArgs{LogProbArgs: a, Coef: compute.Wrap(f32(coef), 1, n), DH: compute.Wrap(dh, n, d), DW: compute.Wrap(dw, v, d)})
-		loss := func() float64 { p, _ := naiveLogProb(h, w, targets, d); return inner(coef, p) }
+		loss := func() float64 { p, _ := naive(); return inner(coef, p) }
 		close(t, "dh", dh, slope(h, loss), 3e-6)
 		close(t, "dw", dw, slope(w, loss), 3e-6)
 	}

@@ -5,9 +5,16 @@ import "math"
 // VocabBlock is the number of logits that the vocabulary operations hold per row.
 const VocabBlock = 512
 
-// logits is the logits of vocabulary entries [from, from+logits.cols).
+// logits is the logits of vocabulary entries [from, from+logits.cols), tempered, those
+// that are not allowed unlikely.
 func (r *Reference) logits(a LogProbArgs, logits Tensor, from int) {
 	r.MatMul(MatMulArgs{Form: NT, C: logits, A: a.H, B: a.W.Rows(from, from+logits.cols).WithActivations(ActF32), BF16: a.BF16})
+	if a.Temper() != 1 {
+		r.Scale(logits, a.Temper())
+	}
+	for t := range logits.rows {
+		a.Forbid(t, from, logits.cols, 1, logits.RowF32(t))
+	}
 }
 
 // rowStats are a row's running softmax over the vocabulary: the largest logit, the
@@ -75,7 +82,7 @@ func (r *Reference) logProb(a LogProbArgs) []rowStats {
 }
 
 // LogProbBackward is its gradient: the logit of entry j of row t gets
-// Coef[t] * ([j is the target] - softmax_j). With BF16, that gradient is rounded to
+// InvTemp * Coef[t] * ([j is the target] - softmax_j). With BF16, that gradient is rounded to
 // bfloat16 like any operand.
 func (r *Reference) LogProbBackward(a LogProbBackwardArgs) {
 	a.Check()
@@ -87,7 +94,7 @@ func (r *Reference) LogProbBackward(a LogProbBackwardArgs) {
 		to := from + x.cols
 		r.logits(a.LogProbArgs, x, from)
 		for i := range stats {
-			logitGrads(x.RowF32(i), &stats[i], int(a.Targets.RowI32(0)[i]), from, a.Coef.RowF32(0)[i])
+			logitGrads(x.RowF32(i), &stats[i], int(a.Targets.RowI32(0)[i]), from, a.Temper()*a.Coef.RowF32(0)[i])
 		}
 		r.MatMul(MatMulArgs{Form: NN, C: a.DH, A: x, B: a.W.Rows(from, to), Accumulate: true, BF16: a.BF16})
 		if !a.DW.IsZero() {

@@ -53,6 +53,9 @@ func (b *Backend) LogProb(a compute.LogProbArgs) {
 	b.rowChunks(a.H.NumRows(), a.W.Len(), func(from, to int) {
 		p := a
 		p.H, p.Targets, p.LogP, p.Entropy = a.H.Rows(from, to), a.Targets.Cols(from, to), a.LogP.Cols(from, to), part(a.Entropy, from, to)
+		if !a.Allowed.IsZero() {
+			p.Allowed.Offsets = a.Allowed.Offsets.Cols(from, to+1)
+		}
 		b.Reference.LogProb(p)
 	})
 }
@@ -183,6 +186,7 @@ func (v *vocab) makeLogits(w *worker, c int) {
 		for k := 0; k < v.d; k += vocabK {
 			v.b.k.panel(n, min(vocabK, v.d-k), at(weights, k), ldw, 4, at(v.ht, (p*v.dpad+k)*16), 64, s, 4*ld, flag(k > 0))
 		}
+		v.temper(s, ld, n, c*vocabBlock, p)
 		for j, t := range targets[16*p : min(16*p+16, v.n)] {
 			if e := int(t) - c*vocabBlock; e >= 0 && e < n {
 				*at(v.target, 16*p+j) = *at(s, e*ld+j)
@@ -190,6 +194,21 @@ func (v *vocab) makeLogits(w *worker, c int) {
 		}
 		i := c*width + 16*p
 		v.b.k.vocabularyCols(s, 4*ld, n, 16, at(v.top, i), at(v.sum, i), at(v.dot, i))
+	}
+}
+
+// temper multiplies the logits of panel p for n entries from first on by InvTemp, and
+// makes those unlikely that are not allowed.
+func (v *vocab) temper(s *float32, ld, n, first, p int) {
+	if t := v.a.Temper(); t != 1 {
+		var f [16]float32
+		for j := range f {
+			f[j] = t
+		}
+		v.b.k.mulCols(s, 4*ld, n, 16, &f[0])
+	}
+	for j := range min(16, v.n-16*p) {
+		v.a.Forbid(v.first+16*p+j, first, n, ld, slice(at(s, j), (n-1)*ld+1))
 	}
 }
 
@@ -252,7 +271,7 @@ func (v *vocab) factors(p int, total *[16]float32) {
 	var f [16]float32
 	for j := range min(16, v.n-16*p) {
 		if i := v.first + 16*p + j; v.a.Targets.RowI32(0)[i] >= 0 {
-			f[j] = -v.a.Coef.RowF32(0)[i] / total[j]
+			f[j] = -(v.a.Temper() * v.a.Coef.RowF32(0)[i]) / total[j]
 		}
 	}
 	for c := range v.blocks {
@@ -271,7 +290,7 @@ func (v *vocab) weightGrads(w *worker, c int) {
 	k.mulCols(g, ld, n, 16*v.panels, at(v.top, c*16*v.panels))
 	for j, t := range v.a.Targets.RowI32(0)[v.first : v.first+v.n] {
 		if e := int(t) - c*vocabBlock; t >= 0 && e >= 0 && e < n {
-			*at(g, e*v.ld+j) += v.a.Coef.RowF32(0)[v.first+j]
+			*at(g, e*v.ld+j) += v.a.Temper() * v.a.Coef.RowF32(0)[v.first+j]
 		}
 	}
 	if v.round {

@@ -121,6 +121,7 @@ func splitLogProb(q precision, strided bool) split {
 	p.in("h", 64, 40, 1)
 	p.weight(q, "w", 600, 40, 0.4)
 	p.ids("targets", 1, 64, 0, 600)
+	p.allowed(64, 600)
 	p.in("coef", 1, 64, 1)
 	p.in("logp", 1, 64, 1).result(exact)
 	p.in("entropy", 1, 64, 1).result(exact)
@@ -128,7 +129,8 @@ func splitLogProb(q precision, strided bool) split {
 	p.in("dh", 64, 40, 1).result(exact)
 	return split{p, 64, func(be compute.Backend, t tensors, from, to int) {
 		t = sliceCols(sliceRows(t, from, to, "h", "dh"), from, to, "targets", "coef", "logp", "entropy", "logp2")
-		a := compute.LogProbArgs{H: t["h"], W: t["w"], Targets: t["targets"], LogP: t["logp"], Entropy: t["entropy"], BF16: q.round}
+		a := compute.LogProbArgs{H: t["h"], W: t["w"], Targets: t["targets"], LogP: t["logp"], Entropy: t["entropy"], BF16: q.round,
+			InvTemp: 0.6, Allowed: compute.IDSets{Offsets: t["offsets"].Cols(from, to+1), IDs: t["allowed"]}}
 		be.LogProb(a)
 		a.LogP = t["logp2"]
 		be.LogProbBackward(compute.LogProbBackwardArgs{LogProbArgs: a, Coef: t["coef"], DH: t["dh"]})
