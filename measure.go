@@ -205,7 +205,7 @@ func (t *training) step(n int) {
 			WeightDecay: 0.1, Correct1: 1 - pow(0.9, n), Correct2: 1 - pow(0.95, n), GradScale: clip})
 		t.be.Zero(g[i].T)
 	}
-	t.m.UpdateBias(res.Loads, 1e-3)
+	model.UpdateBiases(t.m, res.Loads, 1e-3)
 }
 
 func pow(x float64, n int) float32 { return float32(math.Pow(x, float64(n))) }

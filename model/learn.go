@@ -48,6 +48,37 @@ type Learner interface {
 	Biases() []compute.Tensor
 }
 
+// Drawn are Weights that can be drawn anew: a whole model's, or its masters'.
+type Drawn interface {
+	Weights
+	// Init draws them at random; a seed gives the same everywhere.
+	Init(seed uint64)
+}
+
+// UpdateBiases moves every expert's selection bias by gamma against its load
+// (DeepSeek-V3, section 2.1.2, auxiliary-loss-free balancing): up where it had fewer
+// tokens than the mean, down where more. loads are Pass.Loads, summed over the passes of
+// a step.
+func UpdateBiases[N int32 | int64](l Learner, loads [][]N, gamma float32) {
+	for i, b := range l.Biases() {
+		bias := make([]float32, b.NumCols())
+		l.Backend().DownloadF32(bias, b)
+		total := N(0)
+		for _, n := range loads[i] {
+			total += n
+		}
+		for e, n := range loads[i] {
+			switch d := n*N(len(loads[i])) - total; {
+			case d > 0:
+				bias[e] -= gamma
+			case d < 0:
+				bias[e] += gamma
+			}
+		}
+		l.Backend().UploadF32(b, bias)
+	}
+}
+
 // Pass is a forward pass whose backward is still to come.
 type Pass interface {
 	// LogProbs gives each target's log-probability, 0 where there is none, and the

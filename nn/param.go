@@ -29,6 +29,24 @@ type Param struct {
 	Shared bool
 	// Buffer marks what no gradient reaches (the router's selection bias).
 	Buffer bool
+	// Experts, where not 0, is how many experts' weights T holds one after another; Name
+	// has %d in the place of an expert's number then.
+	Experts int
+}
+
+// Each lists the weight as it stands in a file: of several experts, one by one.
+func (p Param) Each() []Param {
+	if p.Experts == 0 {
+		return []Param{p}
+	}
+	out := make([]Param, p.Experts)
+	rows := p.T.NumRows() / p.Experts
+	for e := range out {
+		out[e] = p
+		out[e].Name, out[e].Experts = fmt.Sprintf(p.Name, e), 0
+		out[e].T, out[e].Shape = p.T.Rows(e*rows, (e+1)*rows), []int{rows, p.T.NumCols()}
+	}
+	return out
 }
 
 // Walk lists the weights of a layer: the fields of the struct that v points to, by
@@ -50,7 +68,11 @@ type Param struct {
 func Walk(v any, prefix string, merge bool, visit func(p Param, field *compute.Tensor, fp32 bool)) {
 	walk(reflect.ValueOf(v).Elem(), prefix, func(l leaf) {
 		if merge && l.whole() {
-			visit(l.Param, l.Field, l.FP32)
+			p := l.Param
+			if strings.Contains(p.Name, "%d") {
+				p.Experts = l.Experts
+			}
+			visit(p, l.Field, l.FP32)
 			return
 		}
 		l.each(func(s Slot) { visit(s.Param, s.Field, s.FP32) })

@@ -13,7 +13,6 @@ import (
 	"sonde/checkpoint"
 	"sonde/model"
 	"sonde/model/deepseek"
-	"sonde/nn"
 	"sonde/text"
 )
 

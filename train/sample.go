@@ -16,8 +16,8 @@ const sampleTokens = 80
 // It draws from a stream of its own, so that training does not notice.
 func (r *run) sample(ctx context.Context) error {
 	var b strings.Builder
-	defer r.w.model.Close() // what generation worked in
-	e := engine.New(r.w.model, r.tok)
+	defer r.model.Close() // what generation worked in
+	e := engine.New(r.model, r.tok)
 	p := engine.Params{Temperature: 0.8, TopP: 0.95, MaxTokens: sampleTokens, Seed: *r.o.Seed + uint64(r.step)}
 	_, err := e.Generate(ctx, []int32{r.tok.BOS()}, p, func(d engine.Delta) error {
 		b.WriteString(d.Text)

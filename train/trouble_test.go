@@ -11,6 +11,8 @@ import (
 	"sonde/checkpoint"
 	"sonde/compute"
 	"sonde/compute/cpu"
+	"sonde/model/deepseek"
+	"sonde/nn"
 )
 
 // poisoned is a processor whose optimiser goes wrong once.
@@ -34,8 +36,7 @@ func (p *poisoned) AdamW(a compute.AdamWArgs) {
 func TestNaNNamesStepTensorAndCheckpoint(t *testing.T) {
 	c := tinyConfig(t, filepath.Join(t.TempDir(), "run"), 20)
 	c.SaveEvery = 3
-	w := newWeightsFor(t, c)
-	blocks := len(w.blocks)
+	blocks := len(blocksOf(t, c))
 	c.Backend = &poisoned{testBackend(t, 1), 6*blocks + 1, float32(math.NaN())}
 	_, err := Run(t.Context(), c, t.Output())
 	var trouble *Trouble
@@ -53,22 +54,23 @@ func TestNaNNamesStepTensorAndCheckpoint(t *testing.T) {
 	}
 }
 
-func newWeightsFor(t *testing.T, c Config) *weights {
+// blocksOf are the weights that a run trains, in the order of the optimiser.
+func blocksOf(t *testing.T, c Config) []nn.Param {
 	t.Helper()
 	cfg, err := c.checked(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWeights(cfg, c.Backend, compute.F32)
-	t.Cleanup(w.free)
-	return w
+	ar := c.Backend.NewArena("weights")
+	t.Cleanup(ar.Free)
+	return deepseek.New(cfg, c.Backend, ar).Blocks()
 }
 
 func TestSpikeEndsTheRun(t *testing.T) {
 	c := tinyConfig(t, filepath.Join(t.TempDir(), "run"), 100)
-	w := newWeightsFor(t, c)
-	last := 80 * len(w.blocks) // of step 80: the head, or a norm before it
-	for i, b := range w.blocks {
+	blocks := blocksOf(t, c)
+	last := 80 * len(blocks) // of step 80: the head, or a norm before it
+	for i, b := range blocks {
 		if b.Name == "model.norm.weight" {
 			last += i + 1
 		}

@@ -9,11 +9,11 @@ import (
 // LossAndGrad runs forward and backward over one micro-batch and adds the gradients
 // of Scale*(loss + MTPLambda*mean MTP loss + balance loss) to grads, a Twin of m.
 // Records live in ar, which is returned to where it stood.
-func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads *Model, o model.StepOptions) model.StepResult {
+func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads model.Weights, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
 	p := m.newPass(ar, b.Lens(), b.Tokens, b.Targets, o)
-	return p.lossAndGrad(b, grads)
+	return p.lossAndGrad(b, grads.(*Model))
 }
 
 func (p *pass) lossAndGrad(b model.Batch, g *Model) model.StepResult {

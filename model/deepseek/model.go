@@ -355,26 +355,3 @@ func (m *Model) fill(t compute.Tensor, next func() float32) {
 		m.be.UploadF32(t.Rows(i, i+1), row)
 	}
 }
-
-// UpdateBias moves every expert's selection bias by gamma against its load
-// (section 2.1.2, auxiliary-loss-free balancing): up where it had fewer tokens than
-// the mean, down where more. loads is StepResult.Loads, summed over micro-batches.
-func (m *Model) UpdateBias(loads [][]int32, gamma float32) {
-	for i, b := range m.Biases() {
-		bias := make([]float32, b.NumCols())
-		m.be.DownloadF32(bias, b)
-		total := 0
-		for _, n := range loads[i] {
-			total += int(n)
-		}
-		for e, n := range loads[i] {
-			switch d := int(n)*len(loads[i]) - total; {
-			case d > 0:
-				bias[e] -= gamma
-			case d < 0:
-				bias[e] += gamma
-			}
-		}
-		m.be.UploadF32(b, bias)
-	}
-}

@@ -140,13 +140,13 @@ func TestModelGradientAlongItself(t *testing.T) {
 	}
 }
 
-func TestUpdateBias(t *testing.T) {
+func TestUpdateBiases(t *testing.T) {
 	m, _, _ := toyModel(t, toy())
 	loads := make([][]int32, len(m.Biases()))
 	for i := range loads {
 		loads[i] = []int32{4, 4, 4, 4, 9, 0, 3, 4} // mean 4
 	}
-	m.UpdateBias(loads, 0.5)
+	model.UpdateBiases(m, loads, 0.5)
 	got := make([]float32, 8)
 	for _, bias := range m.Biases() {
 		m.be.DownloadF32(got, bias)

@@ -10,10 +10,10 @@ import (
 // Scale*loss to grads, a Twin of m; weights that grads lacks are passed over. Of the
 // options MTPLambda and AuxAlpha say nothing here: there are neither MTP modules nor
 // routers. Records live in ar, which is returned to where it stood.
-func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads *Model, o model.StepOptions) model.StepResult {
+func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads model.Weights, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	return m.newPass(ar, b.Lens(), b.Tokens, o).lossAndGrad(b, grads)
+	return m.newPass(ar, b.Lens(), b.Tokens, o).lossAndGrad(b, grads.(*Model))
 }
 
 func (p *pass) lossAndGrad(b model.Batch, g *Model) model.StepResult {
