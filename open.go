@@ -12,6 +12,7 @@ import (
 	"sonde/engine"
 	"sonde/model/auto"
 	"sonde/model/deepseek"
+	"sonde/model/lora"
 	"sonde/text"
 )
 
@@ -25,7 +26,8 @@ const (
 
 // Open opens the model at path: a folder in Hugging Face's layout, as a training run
 // leaves it too, a .safetensors file beside its config.json, a .gguf file, or the name
-// of a model on the hub that was pulled (see Locate). Weights
+// of a model on the hub that was pulled (see Locate); or a folder with a low-rank adapter,
+// which is opened on the model that it names. Weights
 // are not read but mapped, and run in the format that they have there. The files must
 // stay as they are until Close; one that is cut short is an error of what runs then.
 //
@@ -42,7 +44,13 @@ func Open(path string, o Options) (*Model, error) {
 	if at == path { // not a name on the hub
 		m.name = nameOf(path)
 	}
-	if err := m.open(at, o); err != nil {
+	if checkpoint.IsAdapter(at) {
+		at, err = m.adapterBase(at, &o)
+	}
+	if err == nil {
+		err = m.open(at, o)
+	}
+	if err != nil {
 		m.free()
 		return nil, err
 	}
@@ -63,8 +71,14 @@ func (m *Model) open(path string, o Options) (err error) {
 	if err := m.read(o.ChatTemplate); err != nil {
 		return err
 	}
+	if err := m.openAdapter(o.Adapter); err != nil {
+		return err
+	}
 	if m.be, err = cpu.New(cpu.Options{Threads: o.Threads}); err != nil {
 		return err
+	}
+	if m.adapter != nil {
+		m.be = lora.New(m.be)
 	}
 	return m.load(act)
 }
@@ -179,7 +193,15 @@ func (m *Model) load(act compute.Activations) (err error) {
 	m.ar = m.be.NewArena("the weights that are copied from files")
 	net := auto.New(m.cfg, m.be, m.places, compute.F32)
 	m.net = checkpoint.Guarded(net)
-	return m.src.Bind(net.Slots(), m.be, m.ar, checkpoint.BindOptions{Activations: act, FetchAhead: m.fitsMemory()})
+	if err := m.src.Bind(net.Slots(), m.be, m.ar, checkpoint.BindOptions{Activations: act, FetchAhead: m.fitsMemory()}); err != nil || m.adapter == nil {
+		return err
+	}
+	adapted, err := m.adapter.Attach(net, m.ar)
+	if err != nil {
+		return err
+	}
+	m.net = checkpoint.Guarded(adapted)
+	return nil
 }
 
 // plausible refuses a config of more weights than the files can hold, before memory is
@@ -240,5 +262,8 @@ func (m *Model) free() {
 	}
 	if m.src != nil {
 		m.src.Close()
+	}
+	if m.adapter != nil {
+		m.adapter.Close()
 	}
 }

@@ -50,6 +50,9 @@ type Options struct {
 	// Activations is ActivationsInt8 or ActivationsF32: what meets block-quantised
 	// weights. "" means ActivationsInt8.
 	Activations string
+	// Adapter is a folder with a low-rank adapter of the model, in PEFT's layout, that is
+	// put on it; "" means none.
+	Adapter string
 }
 
 // Model is an opened model with its tokenizer.
@@ -61,6 +64,7 @@ type Model struct {
 	warnings []string
 	tok      *text.Tokenizer
 	tokCfg   *text.TokenizerConfig
+	adapter  *checkpoint.Adapter // on the model, or nil
 	be       compute.Backend
 	places   *compute.Arena // addresses of weights, without memory
 	ar       *compute.Arena // weights that had to be copied

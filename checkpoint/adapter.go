@@ -188,11 +188,15 @@ func (a *Adapter) findModules() error {
 // Attach gives base, a model over a backend of package lora, this adapter's weights; new
 // tensors are allocated in ar. Layers that base lacks, and shapes that do not fit, are a
 // *LoadError.
-func (a *Adapter) Attach(base model.Learner, ar *compute.Arena) (*lora.Model, error) {
+func (a *Adapter) Attach(base model.Net, ar *compute.Arena) (*lora.Model, error) {
+	learner, ok := base.(model.Learner)
+	if !ok {
+		return nil, fmt.Errorf("%s: models of the architecture %s take no adapters", a.Path, base.Describe().Architecture())
+	}
 	if err := a.fits(base); err != nil {
 		return nil, err
 	}
-	m, err := lora.Attach(base, ar, a.Options)
+	m, err := lora.Attach(learner, ar, a.Options)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", a.Path, err)
 	}

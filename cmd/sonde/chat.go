@@ -27,6 +27,7 @@ type chatCmd struct {
 	Thinking  *bool `negatable:"" help:"Switch thoughts on or off, for models that have the switch (V3.1, V3.2, Qwen3)."`
 	threadFlag
 	activationsFlag
+	adapterFlag
 	templateFlag
 }
 
@@ -50,7 +51,7 @@ func (c chatCmd) Run(ctx context.Context, s streams) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
-	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations, ChatTemplate: c.ChatTemplate})
+	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations, Adapter: c.Adapter, ChatTemplate: c.ChatTemplate})
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ type cli struct {
 	Rm         rmCmd         `cmd:"" help:"Remove fetched models."`
 	Convert    convertCmd    `cmd:"" help:"Write a model as GGUF or safetensors, or in another number format."`
 	Quantize   quantizeCmd   `cmd:"" help:"Write a model in fewer bits."`
+	Merge      mergeCmd      `cmd:"" help:"Write a model with an adapter merged into it."`
 	Inspect    inspectCmd    `cmd:"" help:"Say what a model's files hold and what it needs."`
 	Plan       planCmd       `cmd:"" help:"Say what a model costs before anything is allocated."`
 	Perplexity perplexityCmd `cmd:"" help:"Measure how well a model predicts a text."`

@@ -21,6 +21,7 @@ type runCmd struct {
 	MaxTokens int `help:"Write at most so many tokens; 0 goes on to the context's end (default: ${default})." default:"256" placeholder:"N"`
 	threadFlag
 	activationsFlag
+	adapterFlag
 }
 
 // Help is shown with the flags.
@@ -46,7 +47,7 @@ func (c runCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations})
+	m, err := open(ctx, s, c.Model, sonde.Options{Threads: c.Threads, Activations: c.Activations, Adapter: c.Adapter})
 	if err != nil {
 		return err
 	}

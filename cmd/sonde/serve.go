@@ -20,6 +20,7 @@ type serveCmd struct {
 	Queue  int      `help:"Requests that may wait; more are told to come back (default: ${default})." default:"64" placeholder:"N"`
 	threadFlag
 	activationsFlag
+	adapterFlag
 	templateFlag
 }
 
@@ -40,6 +41,9 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 	if c.Slots < 1 || c.Queue < 0 {
 		return usageError{fmt.Errorf("--slots must be at least 1 and --queue at least 0"), "serve"}
 	}
+	if c.Adapter != "" && len(c.Models) > 1 {
+		return usageError{fmt.Errorf("--adapter is of one model: name one model, or the adapters' folders themselves, which are served with the models they name"), "serve"}
+	}
 	queue := c.Queue
 	if queue == 0 {
 		queue = -1 // the engine's 0 is its default
@@ -52,7 +56,7 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 	var models []serve.Model
 	names := map[string]string{}
 	for _, path := range c.Models {
-		m, err := open(ctx, s, path, sonde.Options{Threads: c.Threads, Activations: c.Activations, ChatTemplate: c.ChatTemplate, Limits: engine.Limits{Slots: c.Slots, Queue: queue}})
+		m, err := open(ctx, s, path, sonde.Options{Threads: c.Threads, Activations: c.Activations, Adapter: c.Adapter, ChatTemplate: c.ChatTemplate, Limits: engine.Limits{Slots: c.Slots, Queue: queue}})
 		if err != nil {
 			return err
 		}
