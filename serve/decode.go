@@ -134,7 +134,7 @@ func typeProblem(err error) error {
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) {
 		// A field of an embedded struct carries the struct's name in front.
-		field := strings.TrimPrefix(kind.Field, "sampling.")
+		field := strings.TrimPrefix(strings.TrimPrefix(kind.Field, "sampling."), "problemRef.")
 		want := map[string]string{"int": "an integer", "int64": "an integer", "float64": "a number", "bool": "true or false",
 			"string": "a string", "slice": "a list", "struct": "an object", "ptr": "another value"}[kind.Type.Kind().String()]
 		param, _, _ := strings.Cut(field, ".")

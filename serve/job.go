@@ -34,7 +34,7 @@ func newJob(prefix string, m Model, s *sampling) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	params, err := s.params()
+	params, err := s.params(m)
 	if err != nil {
 		return nil, err
 	}

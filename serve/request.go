@@ -59,9 +59,10 @@ func (s *sampling) choices() (int, error) {
 	return *s.N, nil
 }
 
-// params are the engine's, with the API's defaults: temperature 1 and a random seed.
-func (s *sampling) params() (engine.Params, error) {
-	p := engine.Params{Temperature: 1, Seed: rand.Uint64()}
+// params are the engine's, with the model's defaults and a random seed.
+func (s *sampling) params(m Model) (engine.Params, error) {
+	p := engine.Params{Seed: rand.Uint64()}
+	p.Temperature, p.TopP = defaultSampling(m)
 	if s.Temperature != nil {
 		p.Temperature = *s.Temperature
 	}

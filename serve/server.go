@@ -1,6 +1,6 @@
 // Package serve answers OpenAI's HTTP API over the models it is given: the list of
-// models, chat completions and completions, streamed or whole; and a page to try
-// them in a browser.
+// models, chat completions and completions, streamed or whole; problems with verifiers
+// to try a model on; and a page for all of it in a browser.
 //
 // Requests are hostile until checked: bodies are bounded, every parameter is either
 // obeyed or refused by name, at most so many texts are generated and so many
@@ -19,7 +19,8 @@ import (
 	"sonde/text"
 )
 
-// Model is what the server needs of a model; *sonde.Model is one.
+// Model is what the server needs of a model; *sonde.Model is one. A model may also have
+// the methods About and Sampling of that type.
 type Model interface {
 	// Name is how requests call the model.
 	Name() string
@@ -65,6 +66,9 @@ func New(models []Model, o Options) http.Handler {
 	api.HandleFunc("GET /v1/models/{name}", s.oneModel)
 	api.HandleFunc("POST /v1/chat/completions", s.chat)
 	api.HandleFunc("POST /v1/completions", s.completions)
+	api.HandleFunc("GET /v1/sonde/tasks", s.listTasks)
+	api.HandleFunc("GET /v1/sonde/problems", s.problem)
+	api.HandleFunc("POST /v1/sonde/verify", s.verify)
 	api.HandleFunc("/v1/", s.unknownRoute)
 
 	mux := http.NewServeMux()
@@ -101,10 +105,33 @@ type modelObject struct {
 	Created       int64  `json:"created"`
 	OwnedBy       string `json:"owned_by"`
 	ContextLength int    `json:"context_length"`
+	// What follows OpenAI's API does not have: what the model is, and the temperature and
+	// top_p that requests without them get.
+	About       string  `json:"about,omitempty"`
+	Temperature float64 `json:"temperature"`
+	TopP        float64 `json:"top_p"`
 }
 
 func (s *server) object(m Model) modelObject {
-	return modelObject{m.Name(), "model", s.started.Unix(), "sonde", m.Engine().Context()}
+	o := modelObject{ID: m.Name(), Object: "model", Created: s.started.Unix(), OwnedBy: "sonde", ContextLength: m.Engine().Context()}
+	if d, ok := m.(interface{ About() string }); ok {
+		o.About = d.About()
+	}
+	o.Temperature, o.TopP = defaultSampling(m)
+	return o
+}
+
+// defaultSampling is the temperature and top-p of requests that name none: what the
+// model's authors want, where its files say so, else the API's own.
+func defaultSampling(m Model) (temperature, topP float64) {
+	if d, ok := m.(interface {
+		Sampling() (temperature, topP float64, known bool)
+	}); ok {
+		if temperature, topP, known := d.Sampling(); known {
+			return temperature, topP
+		}
+	}
+	return 1, 1
 }
 
 func (s *server) listModels(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +167,7 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) unknownRoute(w http.ResponseWriter, r *http.Request) {
 	writeError(w, fail(http.StatusNotFound, "invalid_request_error", "", "unknown_url",
-		"there is nothing at "+r.Method+" "+quoteShort(r.URL.Path)+"; this server has GET /v1/models, POST /v1/chat/completions, POST /v1/completions, GET /health and its page at /"))
+		"there is nothing at "+r.Method+" "+quoteShort(r.URL.Path)+"; this server has GET /v1/models, POST /v1/chat/completions, POST /v1/completions, GET /v1/sonde/tasks and /v1/sonde/problems, POST /v1/sonde/verify, GET /health and its page at /"))
 }
 
 // encoding runs f, which tokenizes, while at most one other request does.
