@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"sonde/model"
 	"sonde/model/auto"
 	"sonde/model/deepseek"
+	"sonde/model/lora"
 	"sonde/text"
 )
 
@@ -42,8 +44,12 @@ type OpenOptions struct {
 var ErrNoLearner = errors.New("models of this architecture cannot be trained here")
 
 // Open copies the checkpoint at path, a folder in Hugging Face's layout such as a run's,
-// into memory where it can be trained. The files are not needed afterwards.
+// into memory where it can be trained. The files are not needed afterwards. A folder with
+// an adapter is OpenAdapter's.
 func Open(path string, be compute.Backend, o OpenOptions) (m *Model, err error) {
+	if checkpoint.IsAdapter(path) {
+		return OpenAdapter(path, be)
+	}
 	src, err := checkpoint.Open(path)
 	if err != nil {
 		return nil, err
@@ -102,18 +108,7 @@ func (m *Model) read(src *checkpoint.Source) (err error) {
 		return err
 	}
 	m.withoutMTP(src)
-	if src.Tokenizer == nil {
-		return errors.New("there is no tokenizer.json; fetch it from where the model came from")
-	}
-	if m.Tok, err = text.LoadTokenizer(src.Tokenizer); err != nil {
-		return err
-	}
-	if src.TokenizerConfig == nil {
-		m.TokCfg = text.NewTokenizerConfig(m.Tok, m.Cfg.Context())
-	} else if m.TokCfg, err = text.ParseTokenizerConfig(src.TokenizerConfig); err == nil {
-		err = m.Tok.UseConfig(m.TokCfg)
-	}
-	if err != nil {
+	if err := m.readTokenizer(src); err != nil {
 		return err
 	}
 	if src.ChatTemplate != nil {
@@ -133,6 +128,29 @@ func (m *Model) read(src *checkpoint.Source) (err error) {
 	}
 	m.stops = endTokens(src, m.Tok, m.Cfg.Vocab())
 	return nil
+}
+
+// readTokenizer reads the tokenizer of a GGUF file, or tokenizer.json and
+// tokenizer_config.json.
+func (m *Model) readTokenizer(src *checkpoint.Source) (err error) {
+	switch {
+	case src.GGUF != nil:
+		m.Tok, m.TokCfg, err = text.FromGGUF(src.Path, src.GGUF.Values)
+		return err
+	case src.Tokenizer == nil:
+		return errors.New("there is no tokenizer.json; fetch it from where the model came from")
+	}
+	if m.Tok, err = text.LoadTokenizer(src.Tokenizer); err != nil {
+		return err
+	}
+	if src.TokenizerConfig == nil {
+		m.TokCfg = text.NewTokenizerConfig(m.Tok, m.Cfg.Context())
+		return nil
+	}
+	if m.TokCfg, err = text.ParseTokenizerConfig(src.TokenizerConfig); err != nil {
+		return err
+	}
+	return m.Tok.UseConfig(m.TokCfg)
 }
 
 // withoutMTP takes the modules of multi-token prediction for absent where the files have
@@ -180,6 +198,13 @@ func endTokens(src *checkpoint.Source, tok *text.Tokenizer, vocab int) []int32 {
 			}
 		}
 	}
+	if src.GGUF != nil {
+		for _, key := range []string{"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"} {
+			if id, ok := src.GGUF.Values[key].(uint32); ok {
+				add(int32(min(id, math.MaxInt32)))
+			}
+		}
+	}
 	if id, ok := tok.ID(userToken); ok {
 		add(id)
 	}
@@ -209,4 +234,12 @@ func (m *Model) Close() {
 	if m.close != nil {
 		m.close()
 	}
+}
+
+// openTrained opens a checkpoint to be trained as a whole, or through an adapter.
+func openTrained(path string, be compute.Backend, format string, a *lora.Options) (*Model, error) {
+	if a != nil {
+		return nil, errors.New("adapters cannot be trained yet")
+	}
+	return Open(path, be, OpenOptions{Compute: format})
 }

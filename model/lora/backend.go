@@ -35,9 +35,13 @@ func New(be compute.Backend) *Backend {
 	return &Backend{Backend: be, work: be.NewArena("what lies between the matrices of adapters"), adapters: map[unsafe.Pointer]*adapted{}}
 }
 
-// Close frees the working memory and closes the backend below.
+// Free gives back the working memory and leaves the backend below open; a later call takes
+// it anew.
+func (b *Backend) Free() { b.work.Free() }
+
+// Close is Free, and closes the backend below.
 func (b *Backend) Close() {
-	b.work.Free()
+	b.Free()
 	b.Backend.Close()
 }
 
