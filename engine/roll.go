@@ -83,7 +83,6 @@ type rolling struct {
 	bases         []*base
 	texts         []*textUnderWay // each has its logits in the row of its place
 	workers       []sampler
-	routes        *routeTap
 	logp, entropy []float32
 	ids           []int32
 }
@@ -127,11 +126,6 @@ func (r *Roller) Roll(ctx context.Context, rolls []Roll, p RollParams, done func
 		g.workers = append(g.workers, sampler{p: p.Params})
 	}
 	defer g.release()
-	if p.KeepRoutes {
-		g.routes = &routeTap{be: r.net.Backend()}
-		r.net.SetTap(g.routes)
-		defer r.net.SetTap(nil)
-	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -239,13 +233,13 @@ func (g *rolling) pass() error {
 	parts := make([]model.Part, 0, len(g.texts)+len(g.bases))
 	for i, t := range g.texts {
 		last := len(t.out.Tokens)
-		parts = append(parts, model.Part{Sequence: t.seq, IDs: t.out.Tokens[last-1 : last], Want: model.WantLast, Logits: g.row(i, v)})
+		parts = append(parts, model.Part{Sequence: t.seq, IDs: t.out.Tokens[last-1 : last], Want: model.WantLast, WantRoutes: g.p.KeepRoutes, Logits: g.row(i, v)})
 	}
 	var unread []*base
 	for _, b := range g.bases {
 		if b.read == 0 {
 			unread = append(unread, b)
-			parts = append(parts, model.Part{Sequence: b.seq, IDs: g.rolls[b.roll].Prompt, Want: model.WantLast})
+			parts = append(parts, model.Part{Sequence: b.seq, IDs: g.rolls[b.roll].Prompt, Want: model.WantLast, WantRoutes: g.p.KeepRoutes})
 		}
 	}
 	if len(parts) > 0 {
@@ -253,12 +247,15 @@ func (g *rolling) pass() error {
 			return err
 		}
 	}
-	rows := make([]int, len(unread))
-	for i, b := range unread {
-		rows[i] = len(g.rolls[b.roll].Prompt)
-		b.read, b.logits = rows[i], parts[len(g.texts)+i].Logits
+	for i, t := range g.texts {
+		for l, chosen := range parts[i].Routes {
+			t.out.Routes[l] = append(t.out.Routes[l], chosen...)
+		}
 	}
-	g.routes.share(g.texts, rows, unread)
+	for i, b := range unread {
+		p := &parts[len(g.texts)+i]
+		b.read, b.logits, b.routes = len(p.IDs), p.Logits, p.Routes
+	}
 	g.begin(v)
 	return nil
 }

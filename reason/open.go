@@ -239,7 +239,7 @@ func (m *Model) Close() {
 // openTrained opens a checkpoint to be trained as a whole, or through an adapter.
 func openTrained(path string, be compute.Backend, format string, a *lora.Options) (*Model, error) {
 	if a != nil {
-		return nil, errors.New("adapters cannot be trained yet")
+		return OpenAdapted(path, be, *a)
 	}
 	return Open(path, be, OpenOptions{Compute: format})
 }

@@ -176,11 +176,11 @@ func (o *Optimizer) State(values json.RawMessage) checkpoint.State {
 	return checkpoint.State{Weights: masters, Moments: moments, Values: values, Backend: o.be}
 }
 
-// Load takes over what State gave, bit for bit, and rounds the weights anew. The caller
-// calls SetSteps.
-func (o *Optimizer) Load(s *checkpoint.Saved) error {
+// Load takes over what State gave, bit for bit, and rounds the weights anew; beside are
+// what the caller had added to the State's Weights. The caller calls SetSteps.
+func (o *Optimizer) Load(s *checkpoint.Saved, beside ...nn.Param) error {
 	masters, moments := o.state()
-	if err := s.Load(masters, moments, o.be); err != nil {
+	if err := s.Load(append(masters, beside...), moments, o.be); err != nil {
 		return err
 	}
 	o.refresh()

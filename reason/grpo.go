@@ -1,0 +1,233 @@
+package reason
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"sonde/checkpoint"
+	"sonde/compute"
+	"sonde/engine"
+	"sonde/nn"
+	"sonde/reason/task"
+	"sonde/train"
+)
+
+// GRPOConfig is what GRPO needs: the options, and the machine to run on.
+type GRPOConfig struct {
+	GRPOOptions
+	Resume  bool            // go on with the run in Out
+	Backend compute.Backend // where the model lives
+	// Mix are tasks to learn from beside those that the options name, for tasks made in Go.
+	// A run that goes on needs the same.
+	Mix task.Mix
+}
+
+// grpo is a run in memory.
+type grpo struct {
+	c         *GRPOConfig
+	o         *GRPOOptions
+	be        compute.Backend
+	objective Objective
+	reward    RewardOptions
+	mix       task.Mix
+	heldOut   []task.Problem
+
+	model  *Model
+	opt    *train.Optimizer
+	ref    *reference // nil without a KL term
+	refAr  *compute.Arena
+	act    *compute.Arena // records of passes
+	roller *engine.Roller
+	slots  int
+
+	journal *train.Journal
+	p       *train.Progress
+	last    *looked // the newest evaluation
+	curve   []curvePoint
+
+	step  int // done
+	state grpoState
+	drawn int // problems so far
+	saved int // step of the newest checkpoint, -1 for none
+}
+
+// GRPO reinforces a model on problems with verifiable answers, or goes on with a run, and
+// reports to out. A step draws Prompts problems, has the model answer each Group times,
+// judges the answers, and makes those likelier that are better than the others of their
+// group. Cancelling ctx saves the state after the step at hand is given up, and returns
+// train.ErrInterrupted. c.Backend must not be used by others meanwhile.
+func GRPO(ctx context.Context, c GRPOConfig, out io.Writer) (s *GRPOSummary, err error) {
+	switch {
+	case c.Out == "":
+		return nil, errors.New("where should the run be kept? Name a folder with --out")
+	case c.Backend == nil:
+		return nil, errors.New("reason: GRPOConfig.Backend is missing")
+	}
+	r := &grpo{c: &c, o: &c.GRPOOptions, be: c.Backend, p: train.NewProgress(out), saved: -1}
+	if err := r.precheck(); err != nil { // before the folder is made
+		return nil, err
+	}
+	lock, err := checkpoint.LockRun(c.Out)
+	if errors.Is(err, checkpoint.ErrLocked) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the run's folder: %w: name one that can be written with --out", err)
+	}
+	defer lock.Unlock()
+	defer r.close()
+	defer func() {
+		switch cause := recover().(type) {
+		case nil:
+		case *compute.OutOfMemory:
+			s, err = nil, fmt.Errorf("%w: fewer --slots, a smaller --micro or --recompute need less", cause)
+		default:
+			panic(cause)
+		}
+	}()
+	err = checkpoint.Guard(func() error { // the weights under an adapter lie in files
+		s, err = r.all(ctx)
+		return err
+	})
+	return s, err
+}
+
+// all takes a run from its options to its summary.
+func (r *grpo) all(ctx context.Context) (*GRPOSummary, error) {
+	if err := r.beginOrResume(); err != nil {
+		return nil, err
+	}
+	if s := r.finished(); s != nil {
+		r.p.Note("%s is finished: %d steps", r.o.Out, s.Steps)
+		return s, nil
+	}
+	if err := r.allocate(); err != nil {
+		return nil, err
+	}
+	if err := r.restore(); err != nil {
+		return nil, err
+	}
+	if err := r.first(ctx); err != nil {
+		return nil, r.stopped(err)
+	}
+	if err := r.loop(ctx); err != nil {
+		return nil, r.stopped(err)
+	}
+	return r.finish()
+}
+
+// first evaluates the model as it is and saves it, where nothing has been done yet, so
+// that the folder holds a model from the beginning.
+func (r *grpo) first(ctx context.Context) error {
+	if r.step > 0 || r.saved == 0 {
+		return nil
+	}
+	before, err := r.look(ctx)
+	if err != nil {
+		return err
+	}
+	r.state.Before = before
+	if before != nil {
+		r.p.Note("before     %s", before)
+	}
+	return r.save()
+}
+
+// loop runs the steps that are left.
+func (r *grpo) loop(ctx context.Context) error {
+	begun, before, first := time.Now(), r.state.Seconds, r.step
+	for r.step < r.o.Steps {
+		rec, err := r.oneStep(ctx)
+		if err != nil {
+			return err
+		}
+		r.state.Seconds = before + time.Since(begun).Seconds()
+		left := time.Duration(float64(time.Since(begun)) / float64(r.step-first) * float64(r.o.Steps-r.step))
+		r.show(rec, left)
+		if r.step%every(r.o.SaveEvery, 20, r.o.Steps) == 0 || r.step == r.o.Steps {
+			if err := r.save(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// oneStep writes, judges and learns, and evaluates where the time has come.
+func (r *grpo) oneStep(ctx context.Context) (*train.Record, error) {
+	began, drawn := time.Now(), r.drawn
+	b, err := r.rollOut(ctx)
+	if err != nil {
+		r.drawn = drawn // the step is given up: it will be done from its beginning
+		return nil, err
+	}
+	l, err := r.learn(b)
+	if err != nil {
+		return nil, err
+	}
+	r.step++
+	if r.ref != nil && r.step%r.o.RefEvery == 0 {
+		r.ref.refresh()
+	}
+	rec := r.record(b, l, time.Since(began).Seconds())
+	if r.step%every(r.o.EvalEvery, 10, r.o.Steps) == 0 || r.step == r.o.Steps {
+		seen, err := r.look(context.WithoutCancel(ctx))
+		if err != nil {
+			return nil, err
+		}
+		seen.note(rec)
+		r.last = seen
+	}
+	return rec, r.write(rec, b)
+}
+
+// allocate makes the optimiser and what else needs memory.
+func (r *grpo) allocate() (err error) {
+	r.be = r.model.Net.Backend() // an adapter's is one of its own
+	r.act, r.refAr = r.be.NewArena("records of a pass"), r.be.NewArena("the reference")
+	r.opt = train.NewOptimizer(r.model.Net)
+	if r.o.KL > 0 {
+		r.ref = newReference(r.be, r.refAr, r.model.Net)
+	}
+	r.roller = engine.NewRoller(r.model.Net)
+	return r.chooseHeldOut()
+}
+
+// refParams are the reference's weights by names of their own.
+func (r *grpo) refParams() []nn.Param {
+	if r.ref == nil {
+		return nil
+	}
+	var out []nn.Param
+	for _, b := range r.ref.old.Blocks() {
+		for _, p := range b.Each() {
+			p.Name = "ref." + p.Name
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (r *grpo) close() {
+	if r.journal != nil {
+		r.journal.Close()
+	}
+	if r.roller != nil {
+		r.roller.Close()
+	}
+	if r.opt != nil {
+		r.opt.Free()
+	}
+	for _, ar := range []*compute.Arena{r.act, r.refAr} {
+		if ar != nil {
+			ar.Free()
+		}
+	}
+	if r.model != nil {
+		r.model.Close()
+	}
+	r.p.Keep()
+}
