@@ -26,6 +26,7 @@ import (
 // cli is the whole command line: a field per verb.
 type cli struct {
 	Train      trainCmd      `cmd:"" help:"Train a model from text, or go on with a run."`
+	Grpo       grpoCmd       `cmd:"" help:"Reinforce a model on problems whose answers a program can judge."`
 	Run        runCmd        `cmd:"" help:"Continue a text."`
 	Chat       chatCmd       `cmd:"" help:"Talk to a model in the terminal."`
 	Serve      serveCmd      `cmd:"" help:"Serve models over OpenAI's HTTP API, with a page to try them."`
