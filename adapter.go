@@ -29,7 +29,7 @@ func AdapterBase(dir string) (string, error) {
 	if a.Base == "" {
 		return "", fmt.Errorf("%w: %s is an adapter that does not name its model: give the model, and the adapter with --adapter", ErrNoModel, dir)
 	}
-	if isEmbedded(a.Base) {
+	if IsEmbedded(a.Base) {
 		return a.Base, nil
 	}
 	path, err := Locate(a.Base)

@@ -116,9 +116,9 @@ func openEmbedded(o Options) (*Model, error) {
 	return m, nil
 }
 
-// isEmbedded says whether path stands for the embedded model: it is empty, or the model's
+// IsEmbedded says whether path stands for the embedded model: it is empty, or the model's
 // name and nothing else of that name is there.
-func isEmbedded(path string) bool {
+func IsEmbedded(path string) bool {
 	if path == "" {
 		return true
 	}

@@ -33,7 +33,7 @@ const (
 //
 // "" opens the model that is part of the program (see Embedded), and so does its name.
 func Open(path string, o Options) (*Model, error) {
-	if isEmbedded(path) {
+	if IsEmbedded(path) {
 		return openEmbedded(o)
 	}
 	at, err := Locate(path)

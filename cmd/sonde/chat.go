@@ -20,7 +20,7 @@ import (
 
 // chatCmd talks to a model.
 type chatCmd struct {
-	Model  string `arg:"" help:"The model: a folder, a .gguf file, or a name on the hub."`
+	Model  string `arg:"" optional:"" help:"The model: a folder, a .gguf file, or a name on the hub; the embedded one where it is left out."`
 	System string `help:"System message to begin with." placeholder:"TEXT"`
 	samplingFlags
 	MaxTokens int   `help:"Answer in at most so many tokens; 0 goes on to the context's end (default: ${default})." default:"512" placeholder:"N"`
@@ -40,9 +40,10 @@ func (chatCmd) Help() string {
   /exit   end; so does the end of the input (Ctrl-D)
 
 Examples:
+  sonde chat
   sonde chat runs/go
   sonde chat runs/go --system "You answer in one sentence." --temp 0.6
-  sonde chat deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B --temp 0.6 --max-tokens 0`
+  sonde chat deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B --temp 0.6 --max-tokens 0` + embeddedHelp
 }
 
 // Run reads messages and writes answers until the input ends.
@@ -56,10 +57,14 @@ func (c chatCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer m.Close()
+	c.adopt(&p, m)
 	t := &talk{m: m, p: p, s: s, system: c.System, fixed: c.Seed != nil, thinking: c.Thinking}
 	t.clear()
 	if t.live = term.IsTerminal(int(s.in.Fd())); t.live {
 		fmt.Fprintf(s.err, "%s, context of %d tokens. /help shows what can be typed.\n", m.Name(), m.Engine().Context())
+		if m.Recipe() != nil {
+			fmt.Fprintf(s.err, "%s It reads each message alone. Another model: sonde chat FOLDER, FILE.gguf or ORG/NAME.\n", m.About())
+		}
 	}
 	return t.loop(ctx)
 }

@@ -13,7 +13,7 @@ import (
 
 // serveCmd serves models over HTTP.
 type serveCmd struct {
-	Models []string `arg:"" name:"model" help:"The models: folders, .gguf files, or names on the hub; requests call them by these names."`
+	Models []string `arg:"" optional:"" name:"model" help:"The models: folders, .gguf files, or names on the hub; requests call them by these names. The embedded one where none is named."`
 	Addr   string   `help:"Address to listen on; port 0 takes any free one (default: ${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	APIKey string   `name:"api-key" help:"Key that requests must send as \"Authorization: Bearer KEY\"." env:"SONDE_API_KEY" placeholder:"KEY"`
 	Slots  int      `help:"Answers written side by side (default: ${default})." default:"4" placeholder:"N"`
@@ -26,12 +26,13 @@ type serveCmd struct {
 
 // Help is shown with the flags.
 func (serveCmd) Help() string {
-	return `Answers GET /v1/models, POST /v1/chat/completions and POST /v1/completions as OpenAI's API does, streamed or whole, GET /health, and a page to try them at /. SIGTERM and Ctrl-C let the answers under way finish.
+	return `Answers GET /v1/models, POST /v1/chat/completions and POST /v1/completions as OpenAI's API does, streamed or whole, GET /health, and a page to try them at /, with problems of every kind to click, whose answers a verifier judges. SIGTERM and Ctrl-C let the answers under way finish.
 
 Examples:
+  sonde serve
   sonde serve runs/go
   sonde serve runs/go --addr 127.0.0.1:0
-  curl http://127.0.0.1:8080/v1/completions -d '{"prompt":"func Reverse(","max_tokens":32}'`
+  curl http://127.0.0.1:8080/v1/completions -d '{"prompt":"func Reverse(","max_tokens":32}'` + embeddedHelp
 }
 
 // Run serves until the process is told to stop.
@@ -53,6 +54,9 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer ln.Close()
+	if len(c.Models) == 0 {
+		c.Models = []string{""} // the embedded one
+	}
 	var models []serve.Model
 	names := map[string]string{}
 	for _, path := range c.Models {
@@ -81,6 +85,9 @@ func (c serveCmd) announce(s streams, ln net.Listener, models []serve.Model) {
 	}
 	for _, m := range models {
 		fmt.Fprintf(s.err, "serving %s at http://%s (page) and http://%s/v1 (API)\n", m.Name(), host, host)
+	}
+	if m, ok := models[0].(*sonde.Model); ok && m.Recipe() != nil {
+		fmt.Fprintf(s.err, "%s\nIt is part of the program. Another model: sonde serve FOLDER, FILE.gguf or ORG/NAME (on the hub); Ctrl-C ends.\n", m.About())
 	}
 	if addr != nil && !addr.IP.IsLoopback() && c.APIKey == "" {
 		fmt.Fprintln(s.err, "sonde: warning: other machines can reach this address and no --api-key is set")
