@@ -79,14 +79,21 @@ func GoTests(tests CodeTests, limit time.Duration) (Verifier, error) {
 
 // codeVerifier makes a verifier from a reference in JSON.
 func codeVerifier(name string, reference []byte, limit time.Duration) (Verifier, error) {
-	var tests CodeTests
+	// The verifier's own deadline comes before the guard's, so that its reason is told.
+	limit -= limit / 10
 	d := json.NewDecoder(bytes.NewReader(reference))
 	d.DisallowUnknownFields()
+	if name == "python-asserts" {
+		var tests AssertTests
+		if err := d.Decode(&tests); err != nil {
+			return nil, fmt.Errorf(`it must be like {"entry": "f", "test": "def check(candidate): ...", "prompt": "import math"}: %w`, err)
+		}
+		return PythonAsserts(tests, limit)
+	}
+	var tests CodeTests
 	if err := d.Decode(&tests); err != nil {
 		return nil, fmt.Errorf(`it must be like {"entry": "f", "cases": [{"args": [1], "want": 2}]}: %w`, err)
 	}
-	// The verifier's own deadline comes before the guard's, so that its reason is told.
-	limit -= limit / 10
 	if name == "go-tests" {
 		return GoTests(tests, limit)
 	}

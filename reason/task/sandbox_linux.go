@@ -43,27 +43,38 @@ func init() {
 func runSandboxed(ctx context.Context, job sandboxJob, input []byte) (output []byte, err error) {
 	sandboxes <- struct{}{}
 	defer func() { <-sandboxes }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := &capped{left: sandboxOutput, full: cancel}
+	err = inSandbox(ctx, job, strings.NewReader(string(input)), out)
+	if out.left == 0 {
+		err = fmt.Errorf("it wrote more than %d bytes", sandboxOutput)
+	}
+	if errors.Is(err, ErrNoSandbox) {
+		return nil, err
+	}
+	return out.Bytes(), err
+}
+
+// inSandbox is runSandboxed for any streams, without waiting for a place among sandboxes.
+func inSandbox(ctx context.Context, job sandboxJob, in io.Reader, out io.Writer) error {
 	root, err := os.MkdirTemp("", "sonde-sandbox-")
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoSandbox, err)
+		return fmt.Errorf("%w: %w", ErrNoSandbox, err)
 	}
 	defer os.Remove(root) // empty: what was mounted on it is gone with the namespace
 	job.Root = root
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	cmd := sandboxCommand(ctx, &job)
-	cmd.Stdin = strings.NewReader(string(input))
-	out := &capped{left: sandboxOutput, full: cancel}
 	errs := &capped{left: sandboxErrors}
-	cmd.Stdout, cmd.Stderr = out, errs
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, errs
 	setup, err := startSandbox(cmd, job)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoSandbox, err)
+		return fmt.Errorf("%w: %w", ErrNoSandbox, err)
 	}
 	if setup != "" {
-		return nil, fmt.Errorf("%w: %s", ErrNoSandbox, setup)
+		return fmt.Errorf("%w: %s", ErrNoSandbox, setup)
 	}
-	return out.Bytes(), sandboxError(ctx, cmd, out, errs)
+	return sandboxError(ctx, cmd, errs)
 }
 
 // sandboxCommand is the program itself under the sandbox's name, in new namespaces.
@@ -124,10 +135,8 @@ func startSandbox(cmd *exec.Cmd, job sandboxJob) (setup string, err error) {
 }
 
 // sandboxError says why the program failed, or nil.
-func sandboxError(ctx context.Context, cmd *exec.Cmd, out, errs *capped) error {
+func sandboxError(ctx context.Context, cmd *exec.Cmd, errs *capped) error {
 	switch {
-	case out.left == 0:
-		return fmt.Errorf("it wrote more than %d bytes", sandboxOutput)
 	case ctx.Err() != nil:
 		return fmt.Errorf("it did not end in time")
 	case cmd.ProcessState.Success():

@@ -5,10 +5,16 @@ package task
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 )
 
 // runSandboxed refuses: there are no namespaces here to run code in.
 func runSandboxed(context.Context, sandboxJob, []byte) ([]byte, error) {
-	return nil, fmt.Errorf("%w: running code safely needs Linux, this is %s; verify such tasks on Linux, or in a Linux virtual machine", ErrNoSandbox, runtime.GOOS)
+	return nil, inSandbox(nil, sandboxJob{}, nil, nil)
+}
+
+// inSandbox refuses too.
+func inSandbox(context.Context, sandboxJob, io.Reader, io.Writer) error {
+	return fmt.Errorf("%w: running code safely needs Linux, this is %s; verify such tasks on Linux, or in a Linux virtual machine", ErrNoSandbox, runtime.GOOS)
 }

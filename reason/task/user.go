@@ -42,7 +42,7 @@ var entryFields = []string{"prompt", "reference", "verifier", "answer", "thought
 
 // Verifiers lists the names that a file of tasks may use.
 func Verifiers() []string {
-	return []string{"exact", "number", "math", "regex", "json-schema", "python-tests", "go-tests"}
+	return []string{"exact", "number", "math", "regex", "json-schema", "python-tests", "python-asserts", "go-tests"}
 }
 
 // Load reads a file of tasks, one JSON object a line:
@@ -57,7 +57,8 @@ func Verifiers() []string {
 //	regex         a regular expression (RE2) that must match the whole answer
 //	json-schema   a schema that the answer, a JSON value, must satisfy
 //	python-tests  {"entry": "f", "cases": [{"args": [1], "want": 2}]}; see PythonTests
-//	go-tests      the same for Go; see GoTests
+//	python-asserts {"entry": "f", "test": "def check(candidate): ..."}; see PythonAsserts
+//	go-tests      as python-tests, for Go; see GoTests
 //
 // "answer" and "thought" are texts to train on, "seconds" bounds a check. An error names
 // the file, the line and the field.
@@ -157,7 +158,7 @@ func (e entry) problem() (Problem, error) {
 	case "json-schema":
 		p.Read, p.Answer = ExtractCode, e.Answer
 		p.Check, err = JSONSchema(e.Reference)
-	case "python-tests", "go-tests":
+	case "python-tests", "python-asserts", "go-tests":
 		p.Read, p.Answer = ExtractCode, e.Answer
 		if p.Limit == 0 {
 			p.Limit = codeLimit
