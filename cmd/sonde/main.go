@@ -39,6 +39,7 @@ type cli struct {
 	Merge      mergeCmd      `cmd:"" help:"Write a model with an adapter merged into it."`
 	Inspect    inspectCmd    `cmd:"" help:"Say what a model's files hold and what it needs."`
 	Plan       planCmd       `cmd:"" help:"Say what a model costs before anything is allocated."`
+	Eval       evalCmd       `cmd:"" help:"Evaluate a model on problems whose answers can be verified."`
 	Perplexity perplexityCmd `cmd:"" help:"Measure how well a model predicts a text."`
 	Bench      benchCmd      `cmd:"" help:"Measure this machine, and a model on it."`
 	Version    versionCmd    `cmd:"" help:"Say which Sonde this is."`
