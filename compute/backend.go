@@ -257,8 +257,12 @@ type RouteBackwardArgs struct {
 // logits are made block by block and never stored whole. A target below 0 marks a
 // row to pass over: its LogP and Entropy are 0.
 type LogProbArgs struct {
-	H       Tensor // F32 [T, D]
-	W       Tensor // any floating or block format [V, D]; F32 activations
+	H Tensor // F32 [T, D]
+	W Tensor // any floating or block format [V, D]; F32 activations
+	// Logits, where present, are F32 [T, V] that were made before, in place of H and W;
+	// no backward follows. What is found for H W^T's own logits has the bits of what is
+	// found for H and W.
+	Logits  Tensor
 	Targets Tensor // I32 [1, T]
 	LogP    Tensor // F32 [1, T]
 	Entropy Tensor // F32 [1, T], optional
@@ -312,6 +316,31 @@ func (a LogProbArgs) Forbid(t, first, n, step int, logits []float32) {
 		}
 		logits[j*step] = Unlikely
 	}
+}
+
+// Vocab is the number of ids.
+func (a LogProbArgs) Vocab() int {
+	if !a.Logits.IsZero() {
+		return a.Logits.cols
+	}
+	return a.W.rows
+}
+
+// Rows are the arguments of rows [from, to).
+func (a LogProbArgs) Rows(from, to int) LogProbArgs {
+	if a.Logits.IsZero() {
+		a.H = a.H.Rows(from, to)
+	} else {
+		a.Logits = a.Logits.Rows(from, to)
+	}
+	a.Targets, a.LogP = a.Targets.Cols(from, to), a.LogP.Cols(from, to)
+	if !a.Entropy.IsZero() {
+		a.Entropy = a.Entropy.Cols(from, to)
+	}
+	if !a.Allowed.IsZero() {
+		a.Allowed.Offsets = a.Allowed.Offsets.Cols(from, to+1)
+	}
+	return a
 }
 
 // Temper is what multiplies logits and, in the backward, coefficients.

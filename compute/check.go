@@ -247,15 +247,21 @@ func (a RouteBackwardArgs) Check() {
 
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a LogProbArgs) Check() {
-	t, d := a.H.rows, a.H.cols
-	if !(a.H.dtype == F32 && readable(a.W) && a.W.cols == d && a.W.rows > 0 && is(a.Targets, I32, 1, t) && is(a.LogP, F32, 1, t) &&
-		(a.Entropy.IsZero() || is(a.Entropy, F32, 1, t))) {
-		mismatch("LogProb", "H[T,D], W[V,D], Targets, LogP, Entropy[1,T] must fit", a.H, a.W, a.Targets, a.LogP, a.Entropy)
+	t, v := a.Targets.cols, a.Vocab()
+	if a.Logits.IsZero() {
+		if !(is(a.H, F32, t, a.W.cols) && readable(a.W) && v > 0) {
+			mismatch("LogProb", "H[T,D], W[V,D] and Targets[1,T] must fit", a.H, a.W, a.Targets)
+		}
+		a.W.CheckScales("LogProb")
+	} else if !(is(a.Logits, F32, t, v) && v > 0 && a.H.IsZero() && a.W.IsZero()) {
+		mismatch("LogProb", "Logits[T,V] stand in place of H and W and must fit Targets[1,T]", a.Logits, a.H, a.W, a.Targets)
 	}
-	a.W.CheckScales("LogProb")
+	if !(is(a.Targets, I32, 1, t) && is(a.LogP, F32, 1, t) && (a.Entropy.IsZero() || is(a.Entropy, F32, 1, t))) {
+		mismatch("LogProb", "Targets, LogP and Entropy [1,T] must fit", a.Targets, a.LogP, a.Entropy)
+	}
 	for i, id := range a.Targets.RowI32(0) {
-		if int(id) >= a.W.rows {
-			panic(fmt.Sprintf("compute: LogProb: target %d of row %d is outside a vocabulary of %d", id, i, a.W.rows))
+		if int(id) >= v {
+			panic(fmt.Sprintf("compute: LogProb: target %d of row %d is outside a vocabulary of %d", id, i, v))
 		}
 	}
 	if !a.Allowed.IsZero() {
@@ -267,8 +273,8 @@ func (a LogProbArgs) Check() {
 // is one of them.
 func (a LogProbArgs) checkAllowed() {
 	s := a.Allowed
-	if !(is(s.Offsets, I32, 1, a.H.rows+1) && (s.IDs.IsZero() || is(s.IDs, I32, 1, s.IDs.cols))) {
-		mismatch("LogProb", fmt.Sprintf("Allowed needs Offsets I32[1,%d] and IDs I32[1,n]", a.H.rows+1), s.Offsets, s.IDs)
+	if !(is(s.Offsets, I32, 1, a.Targets.cols+1) && (s.IDs.IsZero() || is(s.IDs, I32, 1, s.IDs.cols))) {
+		mismatch("LogProb", fmt.Sprintf("Allowed needs Offsets I32[1,%d] and IDs I32[1,n]", a.Targets.cols+1), s.Offsets, s.IDs)
 	}
 	off := s.Offsets.RowI32(0)
 	for t, target := range a.Targets.RowI32(0) {
@@ -277,8 +283,8 @@ func (a LogProbArgs) checkAllowed() {
 		}
 		ids, found := s.Row(t), false
 		for j, id := range ids {
-			if id < 0 || int(id) >= a.W.rows || j > 0 && id <= ids[j-1] {
-				panic(fmt.Sprintf("compute: LogProb: id %d of row %d's allowed ones is %d; they must ascend within a vocabulary of %d", j, t, id, a.W.rows))
+			if id < 0 || int(id) >= a.Vocab() || j > 0 && id <= ids[j-1] {
+				panic(fmt.Sprintf("compute: LogProb: id %d of row %d's allowed ones is %d; they must ascend within a vocabulary of %d", j, t, id, a.Vocab()))
 			}
 			found = found || id == target
 		}
@@ -291,6 +297,9 @@ func (a LogProbArgs) checkAllowed() {
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a LogProbBackwardArgs) Check() {
 	a.LogProbArgs.Check()
+	if !a.Logits.IsZero() {
+		mismatch("LogProbBackward", "gradients need H and W, not Logits", a.Logits)
+	}
 	t, d := a.H.rows, a.H.cols
 	if !(is(a.Coef, F32, 1, t) && is(a.DH, F32, t, d) && (a.DW.IsZero() || is(a.DW, F32, a.W.rows, d))) {
 		mismatch("LogProbBackward", "Coef[1,T], DH[T,D], DW[V,D] must fit", a.Coef, a.DH, a.DW, a.H, a.W)

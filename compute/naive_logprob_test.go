@@ -75,6 +75,15 @@ func TestLogProbAgainstFloat64(t *testing.T) {
 		wantP, wantE := naive()
 		close(t, "logp", logp, wantP, 1e-6)
 		close(t, "entropy", entropy, wantE, 1e-6)
+		logits := compute.Wrap(make([]float32, n*v), n, v)
+		be.MatMul(compute.MatMulArgs{Form: compute.NT, C: logits, A: a.H, B: a.W})
+		again := a
+		again.H, again.W, again.Logits = compute.Tensor{}, compute.Tensor{}, logits
+		again.LogP, again.Entropy = compute.Wrap(make([]float32, n), 1, n), compute.Wrap(make([]float32, n), 1, n)
+		be.LogProb(again)
+		if !slices.Equal(again.LogP.RowF32(0), logp) || !slices.Equal(again.Entropy.RowF32(0), entropy) {
+			t.Errorf("width %d, vocabulary %d: the logits alone give other bits", d, v)
+		}
 		be.LogProbBackward(compute.LogProbBackwardArgs{LogProbArgs: a, Coef: compute.Wrap(f32(coef), 1, n), DH: compute.Wrap(dh, n, d), DW: compute.Wrap(dw, v, d)})
 		loss := func() float64 { p, _ := naive(); return inner(coef, p) }
 		close(t, "dh", dh, slope(h, loss), 3e-6)

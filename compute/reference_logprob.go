@@ -8,7 +8,11 @@ const VocabBlock = 512
 // logits is the logits of vocabulary entries [from, from+logits.cols), tempered, those
 // that are not allowed unlikely.
 func (r *Reference) logits(a LogProbArgs, logits Tensor, from int) {
-	r.MatMul(MatMulArgs{Form: NT, C: logits, A: a.H, B: a.W.Rows(from, from+logits.cols).WithActivations(ActF32), BF16: a.BF16})
+	if a.Logits.IsZero() {
+		r.MatMul(MatMulArgs{Form: NT, C: logits, A: a.H, B: a.W.Rows(from, from+logits.cols).WithActivations(ActF32), BF16: a.BF16})
+	} else {
+		r.Copy(logits, a.Logits.Cols(from, from+logits.cols))
+	}
 	if a.Temper() != 1 {
 		r.Scale(logits, a.Temper())
 	}
@@ -50,7 +54,7 @@ func (r *Reference) LogProb(a LogProbArgs) { r.logProb(a) }
 
 func (r *Reference) logProb(a LogProbArgs) []rowStats {
 	a.Check()
-	t, v := a.H.rows, a.W.rows
+	t, v := a.Targets.cols, a.Vocab()
 	targets := a.Targets.RowI32(0)
 	buf := make([]float32, t*VocabBlock)
 	stats := make([]rowStats, t)

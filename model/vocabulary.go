@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"sonde/compute"
 )
@@ -62,10 +63,36 @@ func NewVocabulary(be compute.Backend, ar *compute.Arena, p *Packed, h, head com
 	be.UploadI32(v.pick, v.rows)
 	v.args = compute.LogProbArgs{H: ar.F32(n, h.NumCols()), W: head, Targets: ar.I32(1, n), LogP: ar.F32(1, n), Entropy: ar.F32(1, n),
 		BF16: head.DType() == compute.BF16}
+	if p.Temperature > 0 {
+		v.args.InvTemp = 1 / p.Temperature
+	}
+	if p.Allowed != nil {
+		some := make([][]int32, n)
+		for i, row := range v.rows {
+			some[i] = p.Allowed[row]
+		}
+		v.args.Allowed = IDSets(be, ar, some)
+	}
 	be.UploadI32(v.args.Targets, targets)
 	be.Embed(v.args.H, h, v.pick) // gathers rows
 	show(v.args.H)
 	return v
+}
+
+// IDSets uploads the ids of each row, ascending, nil for all, as LogProb takes them.
+func IDSets(be compute.Backend, ar *compute.Arena, rows [][]int32) compute.IDSets {
+	off, n := make([]int32, 1, len(rows)+1), 0
+	for _, r := range rows {
+		n += len(r)
+		off = append(off, int32(n))
+	}
+	s := compute.IDSets{Offsets: ar.I32(1, len(off))}
+	be.UploadI32(s.Offsets, off)
+	if n > 0 {
+		s.IDs = ar.I32(1, n)
+		be.UploadI32(s.IDs, slices.Concat(rows...))
+	}
+	return s
 }
 
 // LogProbs is Pass's.

@@ -122,6 +122,38 @@ func TestLogProbDoesNotDependOnPortions(t *testing.T) {
 	equalBits(t, "DW", p.DW, a.DW)
 }
 
+// TestLogProbOfLogits: logits made by a product give the bits that the operation gives
+// for the product's operands, in every format of weights, at a temperature, over some ids.
+func TestLogProbOfLogits(t *testing.T) {
+	const n, d, entries = 300, 48, 333
+	be := vectorBackend(t, 3)
+	ar := be.NewArena("test")
+	defer ar.Free()
+	w := random(be, ar.F32(entries, d), 2)
+	narrow := ar.Alloc(compute.BF16, entries, d)
+	be.Copy(narrow, w)
+	targets := ids(ar, n, entries)
+	off, some := []int32{0}, []int32{}
+	for i, id := range targets.RowI32(0) {
+		if i%3 == 0 && id > 1 && id < entries-9 {
+			some = append(some, 0, id, id+5, id+8)
+		}
+		off = append(off, int32(len(some)))
+	}
+	for _, w := range []compute.Tensor{w, narrow} {
+		a := compute.LogProbArgs{H: random(be, ar.F32(n, d), 1), W: w, Targets: targets, LogP: ar.F32(1, n), Entropy: ar.F32(1, n), InvTemp: 0.7,
+			BF16: w.DType() == compute.BF16, Allowed: compute.IDSets{Offsets: compute.WrapI32(off, 1, len(off)), IDs: compute.WrapI32(some, 1, len(some))}}
+		be.LogProb(a)
+		b := a
+		b.Logits, b.LogP, b.Entropy = ar.F32(n, entries), ar.F32(1, n), ar.F32(1, n)
+		be.MatMul(compute.MatMulArgs{Form: compute.NT, C: b.Logits, A: a.H, B: a.W})
+		b.H, b.W = compute.Tensor{}, compute.Tensor{}
+		be.LogProb(b)
+		equalBits(t, "LogP", b.LogP, a.LogP)
+		equalBits(t, "Entropy", b.Entropy, a.Entropy)
+	}
+}
+
 // A NaN anywhere in a row must reach the row's results: training looks for it there.
 func TestNaNReachesTheResults(t *testing.T) {
 	be := vectorBackend(t, 1)

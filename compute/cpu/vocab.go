@@ -50,14 +50,7 @@ func (b *Backend) LogProb(a compute.LogProbArgs) {
 		b.vocabulary(compute.LogProbBackwardArgs{LogProbArgs: a}, false)
 		return
 	}
-	b.rowChunks(a.H.NumRows(), a.W.Len(), func(from, to int) {
-		p := a
-		p.H, p.Targets, p.LogP, p.Entropy = a.H.Rows(from, to), a.Targets.Cols(from, to), a.LogP.Cols(from, to), part(a.Entropy, from, to)
-		if !a.Allowed.IsZero() {
-			p.Allowed.Offsets = a.Allowed.Offsets.Cols(from, to+1)
-		}
-		b.Reference.LogProb(p)
-	})
+	b.rowChunks(a.Targets.NumCols(), a.Vocab()*max(1, a.W.NumCols()), func(from, to int) { b.Reference.LogProb(a.Rows(from, to)) })
 }
 
 // LogProbBackward is its gradient; see compute.LogProbBackwardArgs.
@@ -74,15 +67,15 @@ func (b *Backend) LogProbBackward(a compute.LogProbBackwardArgs) {
 func (b *Backend) vocabulary(a compute.LogProbBackwardArgs, grads bool) {
 	b.shared.begin()
 	defer b.shared.end()
-	entries := a.W.NumRows()
+	entries, rows := a.Vocab(), a.Targets.NumCols()
 	tokens := vocabTokens
 	if grads {
 		tokens = min(vocabTokens, max(64, vocabFloats/entries&^15))
 	}
 	v := vocab{b: b, a: a, grads: grads, round: a.BF16 && a.W.DType() == compute.F32 || a.W.DType() == compute.BF16,
 		d: a.H.NumCols(), dpad: (a.H.NumCols() + 7) &^ 7, blocks: (entries + vocabBlock - 1) / vocabBlock}
-	for v.first = 0; v.first < a.H.NumRows(); v.first += tokens {
-		v.n = min(tokens, a.H.NumRows()-v.first)
+	for v.first = 0; v.first < rows; v.first += tokens {
+		v.n = min(tokens, rows-v.first)
 		v.tokens()
 	}
 }
@@ -92,7 +85,9 @@ func (v *vocab) tokens() {
 	mark := v.b.shared.arena.Mark()
 	defer v.b.shared.arena.Release(mark)
 	v.allocate()
-	v.b.pool.run(v.panels, v.packTokens)
+	if v.a.Logits.IsZero() {
+		v.b.pool.run(v.panels, v.packTokens)
+	}
 	v.b.pool.run(v.blocks, v.makeLogits)
 	v.b.pool.run(v.panels, v.combine)
 	if !v.grads {
@@ -148,7 +143,7 @@ func (v *vocab) packColumns(_ *worker, p int) {
 }
 
 // entries is how many entries block c has.
-func (v *vocab) entries(c int) int { return min(vocabBlock, v.a.W.NumRows()-c*vocabBlock) }
+func (v *vocab) entries(c int) int { return min(vocabBlock, v.a.Vocab()-c*vocabBlock) }
 
 // weights gives block c of W as float32, rounded if need be.
 func (v *vocab) weights(w *worker, c int) (p *float32, ld int) {
@@ -170,7 +165,11 @@ func (v *vocab) weights(w *worker, c int) (p *float32, ld int) {
 
 // makeLogits makes block c of the logits of all tokens, and their statistics.
 func (v *vocab) makeLogits(w *worker, c int) {
-	weights, ldw := v.weights(w, c)
+	var weights *float32
+	var ldw int
+	if v.a.Logits.IsZero() {
+		weights, ldw = v.weights(w, c)
+	}
 	n, width := v.entries(c), 16*v.panels
 	// Without gradients the logits of a panel are forgotten at once.
 	ld, step := 16, 0
@@ -183,7 +182,10 @@ func (v *vocab) makeLogits(w *worker, c int) {
 	targets := v.a.Targets.RowI32(0)[v.first : v.first+v.n]
 	for p := range v.panels {
 		s := at(out, step*p)
-		for k := 0; k < v.d; k += vocabK {
+		if weights == nil {
+			v.takeLogits(w, s, c, p)
+		}
+		for k := 0; weights != nil && k < v.d; k += vocabK {
 			v.b.k.panel(n, min(vocabK, v.d-k), at(weights, k), ldw, 4, at(v.ht, (p*v.dpad+k)*16), 64, s, 4*ld, flag(k > 0))
 		}
 		v.temper(s, ld, n, c*vocabBlock, p)
@@ -195,6 +197,17 @@ func (v *vocab) makeLogits(w *worker, c int) {
 		i := c*width + 16*p
 		v.b.k.vocabularyCols(s, 4*ld, n, 16, at(v.top, i), at(v.sum, i), at(v.dot, i))
 	}
+}
+
+// takeLogits transposes those of panel p and block c that were made before.
+func (v *vocab) takeLogits(w *worker, s *float32, c, p int) {
+	mark := w.scratch.Mark()
+	defer w.scratch.Release(mark)
+	n, rows, ld := v.entries(c), min(16, v.n-16*p), (v.entries(c)+7)&^7
+	whole := scratch(w, 16*ld)
+	clear(slice(whole, 16*ld))
+	v.b.k.copyRows(whole, 4*ld, at(rowPtr(v.a.Logits, v.first+16*p), c*vocabBlock), bytes(v.a.Logits), rows, n)
+	v.b.k.transpose(s, 64, whole, 4*ld, 16, ld)
 }
 
 // temper multiplies the logits of panel p for n entries from first on by InvTemp, and

@@ -166,7 +166,50 @@ func RatioOne(t *testing.T, m model.Learner) []float32 {
 			}
 		}
 	}
+	drawn(t, m, texts[3], seqs[3])
 	return slices.Concat(wrote...)
+}
+
+// drawn fails unless the log-probability and entropy that logits of Forward give for a
+// token, drawn at a temperature from some of the ids, are Learn's to the last bit.
+func drawn(t *testing.T, m model.Learner, text []int32, seq model.Sequence) {
+	t.Helper()
+	be, v, n := m.Backend(), m.Describe().Vocab(), len(text)
+	ar := be.NewArena("learncheck")
+	defer ar.Free()
+	seq.Truncate(0)
+	parts := []model.Part{{Sequence: seq, IDs: text[:n/2], Want: model.WantAll}}
+	var logits []float32
+	for at := 0; at < n; at += len(parts[0].IDs) {
+		parts[0].IDs = text[at:min(n, at+1+at/3)]
+		if err := m.Forward(parts); err != nil {
+			t.Fatal(err)
+		}
+		logits = append(logits, parts[0].Logits...)
+	}
+	p := Pack(text)
+	p.Temperature = 0.7
+	for i, id := range p.Targets {
+		var some []int32
+		if i%2 == 0 && id >= 0 {
+			some = slices.Compact([]int32{id / 2, id, (id + int32(v)) / 2})
+		}
+		p.Allowed = append(p.Allowed, some)
+	}
+	a := compute.LogProbArgs{Logits: ar.F32(n, v), Targets: ar.I32(1, n), LogP: ar.F32(1, n), Entropy: ar.F32(1, n), InvTemp: 1 / p.Temperature, Allowed: model.IDSets(be, ar, p.Allowed)}
+	be.UploadF32(a.Logits, logits)
+	be.UploadI32(a.Targets, p.Targets)
+	be.LogProb(a)
+	got := [2][]float32{make([]float32, n), make([]float32, n)}
+	be.DownloadF32(got[0], a.LogP)
+	be.DownloadF32(got[1], a.Entropy)
+	var want [2][]float32
+	want[0], want[1] = m.Learn(ar, p, model.StepOptions{Scale: 1}).LogProbs()
+	for i, name := range []string{"log-probability", "entropy"} {
+		if !slices.Equal(got[i], want[i]) {
+			t.Errorf("%s of tokens drawn is %v from logits, %v in Learn", name, got[i], want[i])
+		}
+	}
 }
 
 // Gradients fails unless the gradients of texts side by side are the sum of those of each

@@ -23,6 +23,9 @@ func (m *Model) Forward(parts []model.Part) error {
 	if err := model.CheckParts(parts, m.cfg.VocabSize, own); err != nil {
 		return err
 	}
+	if len(parts) == 0 {
+		return nil
+	}
 	if m.work == nil {
 		m.work = m.be.NewArena("activations")
 	}
@@ -40,11 +43,14 @@ func (m *Model) Forward(parts []model.Part) error {
 		f.seqs[i].cache.Reserve(f.seqs[i].len+len(p.IDs), f.seqs[i].len)
 		m.wantRoutes(&parts[i])
 	}
-	table := m.rope.Upto(most)
+	table, head := m.rope.Upto(most), m.Head
+	if f.seqs[0].expanded {
+		head = head.WithActivations(compute.ActF32) // as the operation at the vocabulary has it
+	}
 	for _, c := range model.Chunks(parts, chunkRows) {
 		m.work.Reset()
 		h := m.extend(c, table)
-		c.Head(m.be, m.work, parts, h, m.Head, func(rows compute.Tensor) { m.showLogits(0, rows) })
+		c.Head(m.be, m.work, parts, h, head, func(rows compute.Tensor) { m.showLogits(0, rows) })
 	}
 	for i, p := range parts {
 		f.seqs[i].len += len(p.IDs)

@@ -57,14 +57,15 @@ func (m *Model) frozen() *Model {
 // Loads is empty: there are no experts.
 func (*learning) Loads() [][]int32 { return nil }
 
-// NewRollout is NewSequence, which has Learn's bits already, with memory that the
-// model's rollouts share; it is given back when the last of them is closed.
+// NewRollout is NewSequence with memory that the model's rollouts share, which is given
+// back when the last of them is closed, and with the head's activations in float32, as
+// Learn has them, where the head is of a format that would have them in int8.
 func (m *Model) NewRollout(maxLen int) model.Sequence {
 	if m.rollouts == nil {
 		m.rollouts = nn.NewCachePool(m.be, "rollouts' keys and values", m.cacheWidths()...)
 	}
 	n := m.sequenceLen(maxLen)
-	return &sequence{m: m, max: n, cache: m.rollouts.NewCache(n)}
+	return &sequence{m: m, max: n, rollout: true, cache: m.rollouts.NewCache(n)}
 }
 
 // Fork makes the sequence the first n tokens of from, one of the same model's; see

@@ -1,6 +1,7 @@
 package llama
 
 import (
+	"fmt"
 	"slices"
 
 	"sonde/compute"
@@ -12,8 +13,11 @@ import (
 type sequence struct {
 	m     *Model
 	cache *nn.Cache // per layer keys, values [rows, KVHeads*Dim]
-	len   int
-	max   int
+	// rollout says that logits are those of the operation at the vocabulary, whose
+	// activations are float32 whatever the head's format.
+	rollout bool
+	len     int
+	max     int
 }
 
 // NewSequence makes an empty sequence of at most maxLen tokens, the context at most;
@@ -62,9 +66,16 @@ func (m *Model) Forward(parts []model.Part) (err error) {
 	if err := model.CheckParts(parts, m.cfg.VocabSize, own); err != nil {
 		return err
 	}
+	if len(parts) == 0 {
+		return nil
+	}
 	most := 0
-	for _, p := range parts {
+	rollout := parts[0].Sequence.(*sequence).rollout
+	for i, p := range parts {
 		s := p.Sequence.(*sequence)
+		if s.rollout != rollout {
+			return fmt.Errorf("%w: part %d's sequence is a rollout and part 0's is not, or the other way round", model.ErrPart, i)
+		}
 		s.cache.Reserve(s.len+len(p.IDs), s.len)
 		most = max(most, s.len+len(p.IDs))
 	}
@@ -106,6 +117,9 @@ func (m *Model) extend(parts []model.Part, c model.Chunk, table compute.Tensor) 
 	nn.Norm(be, ar, h, x, m.Norm, m.eps(), nil)
 	m.tap.Hidden(len(m.Layers), h)
 	head, _ := m.head()
+	if parts[0].Sequence.(*sequence).rollout {
+		head = head.WithActivations(compute.ActF32)
+	}
 	c.Head(be, ar, parts, h, head, m.showHead)
 }
 
