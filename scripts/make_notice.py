@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Write NOTICE: the modules of others that are linked into the program, with their
-licences as they lie in the module cache. For developers, after a change of go.mod.
+licences as they lie in the module cache, and the files of others that lie in the tree.
+For developers, after a change of either.
 
     python3 scripts/make_notice.py
 """
@@ -12,6 +13,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PLATFORMS = [("linux", "amd64"), ("linux", "arm64"), ("darwin", "arm64"), ("windows", "amd64")]
 FILES = ["LICENSE", "LICENSE.md", "LICENSE.txt", "COPYING", "NOTICE"]
 
+# Files of others that lie in the tree, and their licence.
+COPIES = [("uPlot 1.6.32 (serve/web/run/uplot.js, uplot.css)", "serve/web/run/uplot.LICENSE")]
+
 HEAD = """\
 Sonde is distributed under the MIT licence in LICENSE.
 
@@ -22,8 +26,8 @@ https://www.unicode.org/license.txt).
 num/grid_sets.go holds the point sets of GGUF's formats IQ1, IQ2 and IQ3, which are data of the
 format, from llama.cpp and its gguf-py (MIT License, Copyright (c) 2023-2026 The ggml authors).
 
-The program links the Go standard library and the modules below. Their licences follow;
-a text that several share is printed once.
+The program holds the Go standard library, the modules and the files below. Their
+licences follow; a text that several share is printed once.
 """
 
 
@@ -48,11 +52,13 @@ def main():
             file = pathlib.Path(folder) / name
             if file.exists():
                 texts.setdefault(file.read_text().strip("\n"), []).append(f"{path} {version}".strip())
+    for name, file in COPIES:
+        texts.setdefault((ROOT / file).read_text().strip("\n"), []).append(name)
     parts = [HEAD]
     for text, names in texts.items():
         parts.append("=" * 78 + "\n" + "\n".join(names) + "\n" + "-" * 78 + "\n" + text + "\n")
     (ROOT / "NOTICE").write_text("\n".join(parts))
-    print(f"NOTICE: {len(modules)} modules, {len(texts)} texts")
+    print(f"NOTICE: {len(modules)} modules, {len(COPIES)} copies, {len(texts)} texts")
 
 
 if __name__ == "__main__":

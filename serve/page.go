@@ -14,11 +14,14 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // pagePaths are what the page consists of.
-var pagePaths = []string{"/{$}", "/app.js", "/style.css", "/icon.svg"}
+var pagePaths = []string{"/{$}", "/app.js", "/problems.js", "/style.css", "/icon.svg"}
 
 // page serves the files of serve/web.
-func page() http.Handler {
-	files, err := fs.Sub(web, "web")
+func page() http.Handler { return filesOf("web") }
+
+// filesOf serves the files of a folder of the program.
+func filesOf(folder string) http.Handler {
+	files, err := fs.Sub(web, folder)
 	if err != nil {
 		panic(err) // the folder is part of the program
 	}
@@ -31,4 +34,17 @@ func page() http.Handler {
 		h.Set("Cache-Control", "no-cache")
 		server.ServeHTTP(w, r)
 	})
+}
+
+// folderOf are the names of the files that filesOf serves.
+func folderOf(folder string) []string {
+	entries, err := web.ReadDir(folder)
+	if err != nil {
+		panic(err) // as above
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }

@@ -26,10 +26,12 @@ import (
 // cli is the whole command line: a field per verb.
 type cli struct {
 	Train      trainCmd      `cmd:"" help:"Train a model from text, or go on with a run."`
+	Sft        sftCmd        `cmd:"" help:"Teach a model by examples (supervised fine-tuning)."`
 	Grpo       grpoCmd       `cmd:"" help:"Reinforce a model on problems whose answers a program can judge."`
 	Run        runCmd        `cmd:"" help:"Continue a text."`
 	Chat       chatCmd       `cmd:"" help:"Talk to a model in the terminal."`
 	Serve      serveCmd      `cmd:"" help:"Serve models over OpenAI's HTTP API, with a page to try them."`
+	Runs       runsCmd       `cmd:"" help:"Show runs of training on a page, side by side."`
 	Pull       pullCmd       `cmd:"" help:"Fetch a model from the hub."`
 	List       listCmd       `cmd:"" help:"List the models that were fetched."`
 	Show       showCmd       `cmd:"" help:"Show a fetched model's files."`

@@ -12,6 +12,7 @@ type trainCmd struct {
 	train.Options `embed:""`
 	Resume        bool `help:"Go on with the run in --out; the other flags may be left out."`
 	threadFlag
+	uiFlag
 }
 
 // Help is shown with the flags.
@@ -20,7 +21,7 @@ func (trainCmd) Help() string {
 
 Examples:
   sonde train --preset nano --data "$(go env GOROOT)/src" --out runs/go --minutes 10
-  sonde train --out runs/go --resume
+  sonde train --out runs/go --resume --ui
   sonde train --preset mini --data notes --data more.jsonl --out runs/notes --steps 2000 --seed 7`
 }
 
@@ -33,6 +34,11 @@ func (c trainCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer be.Close()
+	end, err := c.watch(ctx, s, c.Out)
+	if err != nil {
+		return err
+	}
+	defer end()
 	_, err = train.Run(ctx, train.Config{Options: c.Options, Resume: c.Resume, Backend: be}, s.out)
 	return err
 }
