@@ -13,6 +13,7 @@ type grpoCmd struct {
 	reason.GRPOOptions `embed:""`
 	Resume             bool `help:"Go on with the run in --out; the model and the other flags may be left out."`
 	threadFlag
+	uiFlag
 }
 
 // Help is shown with the flags.
@@ -23,7 +24,7 @@ Examples:
   sonde grpo runs/base --tasks chain-sum@4 --out runs/rl --steps 60 --lr 3e-4
   sonde grpo runs/sft --tasks "all" --objective dapo --out runs/rl
   sonde grpo runs/sft --data problems.jsonl --kl 0.001 --group 8 --out runs/rl
-  sonde grpo --out runs/rl --resume`
+  sonde grpo --out runs/rl --resume --ui`
 }
 
 // Run learns until the end or a signal.
@@ -42,6 +43,11 @@ func (c grpoCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer be.Close()
+	end, err := c.watch(ctx, s, c.Out)
+	if err != nil {
+		return err
+	}
+	defer end()
 	_, err = reason.GRPO(ctx, reason.GRPOConfig{GRPOOptions: c.GRPOOptions, Resume: c.Resume, Backend: be}, s.out)
 	return err
 }
