@@ -57,6 +57,15 @@ func (a *Arena) Bytes() int {
 	return n
 }
 
+// Used is the memory that is allocated now.
+func (a *Arena) Used() int {
+	n := a.off
+	for _, c := range a.chunks[:min(a.cur, len(a.chunks))] {
+		n += c.size
+	}
+	return n
+}
+
 // Alloc returns a contiguous tensor whose contents are undefined. It panics with
 // *OutOfMemory when the system refuses, or where no system could grant it.
 func (a *Arena) Alloc(dt DType, rows, cols int) Tensor {

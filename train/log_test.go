@@ -201,7 +201,7 @@ func TestCurve(t *testing.T) {
 
 func TestSamplesCannotSteerTheTerminal(t *testing.T) {
 	var b strings.Builder
-	NewProgress(&b).sample(3, "ok\n\x1b[2Jgone\u009b1m\ttab")
+	NewProgress(&b).Text("sample at step 3:", "ok\n\x1b[2Jgone\u009b1m\ttab")
 	if got := b.String(); got != "sample at step 3:\n  | ok\n  | [2Jgone1m\ttab\n" {
 		t.Errorf("%q", got)
 	}

@@ -132,9 +132,9 @@ func (p *Progress) Keep() {
 	}
 }
 
-// sample shows text that the model wrote, indented and without control characters, so
-// that no model can steer a terminal.
-func (p *Progress) sample(step int, text string) {
+// Text shows what a model wrote, indented under a title and without control characters,
+// so that no model can steer a terminal.
+func (p *Progress) Text(title, text string) {
 	clean := strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n', r == '\t':
@@ -144,7 +144,7 @@ func (p *Progress) sample(step int, text string) {
 		}
 		return r
 	}, text)
-	p.Note("sample at step %d:\n  | %s", step, strings.ReplaceAll(strings.TrimRight(clean, "\n"), "\n", "\n  | "))
+	p.Note("%s\n  | %s", title, strings.ReplaceAll(strings.TrimRight(clean, "\n"), "\n", "\n  | "))
 }
 
 // Thousands shows a rate in three figures.

@@ -26,6 +26,6 @@ func (r *run) sample(ctx context.Context) error {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("a sample of text: %w", err)
 	}
-	r.p.sample(r.step, b.String())
+	r.p.Text(fmt.Sprintf("sample at step %d:", r.step), b.String())
 	return nil
 }

@@ -1,0 +1,260 @@
+package reason
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"sonde/engine"
+	"sonde/model"
+	"sonde/train"
+)
+
+// loop runs the steps that are left.
+func (r *sftRun) loop(ctx context.Context) error {
+	begun, before, first := time.Now(), r.Seconds, r.step
+	for r.step < r.file.TotalSteps {
+		rec, err := r.oneStep(ctx)
+		if err != nil {
+			return r.stopped(err)
+		}
+		r.Seconds = before + time.Since(begun).Seconds()
+		left := time.Duration(float64(time.Since(begun)) / float64(r.step-first) * float64(r.file.TotalSteps-r.step))
+		r.show(rec, left)
+		if r.step%every(r.o.SaveEvery, 20, r.file.TotalSteps) == 0 || r.step == r.file.TotalSteps {
+			if err := r.save(); err != nil {
+				return r.stopped(err)
+			}
+		}
+		if r.o.SampleEvery >= 0 && r.step%every(r.o.SampleEvery, 5, r.file.TotalSteps) == 0 {
+			if err := r.sample(ctx); err != nil {
+				return r.stopped(err)
+			}
+		}
+	}
+	return nil
+}
+
+// found is what the passes of a step found.
+type found struct {
+	nats, weight   float64
+	tokens, target int64
+	flops          float64
+	loads          [][]int64
+}
+
+// oneStep computes step r.step, logs it and counts it.
+func (r *sftRun) oneStep(ctx context.Context) (*train.Record, error) {
+	began := time.Now()
+	examples, err := r.stream.take(r.Next, r.end, r.o.Batch)
+	if err != nil {
+		return nil, err
+	}
+	f, err := r.gradients(ctx, examples)
+	if err != nil {
+		r.opt.ZeroGrads()
+		return nil, err
+	}
+	loss, norm, lr := f.nats/f.weight, r.opt.GradNorm(), r.rate.At(r.step)
+	if bad := math.IsNaN(loss) || math.IsInf(loss, 0) || math.IsNaN(norm) || math.IsInf(norm, 0); bad {
+		return nil, &train.Trouble{Step: r.step + 1, What: fmt.Sprintf("the loss is %v, the gradient's norm %v", loss, norm), Tensor: r.opt.Culprit(), LastGood: r.lastGood, LR: r.o.LR}
+	}
+	r.opt.Step(lr, *r.o.Decay, min(1, *r.o.Clip/norm))
+	if r.o.Gamma > 0 {
+		gamma := r.o.Gamma
+		if r.step >= r.rate.Fall {
+			gamma *= lr / r.rate.LR
+		}
+		model.UpdateBiases(r.model.Net, f.loads, float32(gamma))
+	}
+	r.step++
+	r.count(f, len(examples), loss)
+	rec := &train.Record{Step: r.step, Loads: f.loads}
+	for _, n := range []train.Number{{Name: "loss", Value: loss}, {Name: "lr", Value: lr}, {Name: "grad_norm", Value: norm}, {Name: "tokens", Value: float64(r.Tokens)},
+		{Name: "examples", Value: float64(r.Examples)}, {Name: "tokens_per_s", Value: float64(f.tokens) / time.Since(began).Seconds()}} {
+		rec.Set(n.Name, n.Value)
+	}
+	if worst := worstLoad(f.loads); worst > 0 {
+		rec.Set("load_max_mean", worst)
+	}
+	if err := r.look(ctx, rec); err != nil {
+		return nil, err
+	}
+	return rec, r.journal.Add(*rec)
+}
+
+// count adds a step to the run's totals.
+func (r *sftRun) count(f *found, examples int, loss float64) {
+	r.Next += int64(examples)
+	r.Examples += int64(examples)
+	r.Tokens += f.tokens
+	r.Learned += f.target
+	r.FLOPs += 3 * f.flops
+	r.Loss = loss
+}
+
+// gradients runs the passes of a step.
+func (r *sftRun) gradients(ctx context.Context, examples []Example) (*found, error) {
+	f := &found{}
+	sizes := make([]int, len(examples))
+	for i := range examples {
+		sizes[i] = examples[i].rows()
+		for _, w := range examples[i].Weights[1:] {
+			f.weight += float64(w)
+		}
+	}
+	bins := bestFit(sizes, r.o.Micro)
+	for _, bin := range bins {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		part := make([]Example, len(bin))
+		for i, n := range bin {
+			part[i] = examples[n]
+		}
+		r.pass(f, part, 1/float32(len(bins)))
+	}
+	return f, nil
+}
+
+// pass learns from examples side by side: the loss is the mean of the step's targets'
+// negative log-probabilities by their weights.
+func (r *sftRun) pass(f *found, examples []Example, scale float32) {
+	mark := r.act.Mark()
+	defer r.act.Release(mark)
+	packed, weights := packExamples(examples)
+	p := r.model.Net.Learn(r.act, packed, model.StepOptions{AuxAlpha: float32(r.o.Alpha), Scale: scale, Recompute: r.o.Recompute})
+	coef := make([]float32, len(weights))
+	for t, w := range weights {
+		coef[t] = -w / float32(f.weight)
+	}
+	p.Backward(coef, r.opt.Grads())
+	logp, _ := p.LogProbs()
+	f.add(packed, weights, logp)
+	f.loads = addLoads(f.loads, p.Loads())
+	for _, n := range packed.Lens {
+		f.flops += float64(n) * r.model.Cfg.FlopsPerToken(n, true)
+	}
+}
+
+// add sums a pass's losses.
+func (f *found) add(p model.Packed, weights, logp []float32) {
+	f.tokens += int64(len(p.Tokens))
+	for t, w := range weights {
+		if w != 0 {
+			f.nats -= float64(w) * float64(logp[t])
+			f.target++
+		}
+	}
+}
+
+// look measures the held-out examples when their time has come; the last look is
+// finish's.
+func (r *sftRun) look(ctx context.Context, rec *train.Record) error {
+	if len(r.data.heldout) == 0 || r.step%every(r.o.EvalEvery, 10, r.file.TotalSteps) != 0 || r.step == r.file.TotalSteps {
+		return nil
+	}
+	loss, err := r.measure(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil // the step counts; the loop ends at the next
+	}
+	if err != nil {
+		return err
+	}
+	rec.Set("heldout_loss", loss)
+	return nil
+}
+
+// measure is the loss of the held-out examples.
+func (r *sftRun) measure(ctx context.Context) (float64, error) {
+	f := &found{}
+	for _, s := range r.data.heldout {
+		var part []Example
+		rows := 0
+		n := min(s.Len(), heldoutExamples)
+		for i := range n {
+			e, err := s.At(i)
+			if err != nil {
+				return 0, err
+			}
+			if rows += e.rows(); len(part) > 0 && rows > r.o.Micro {
+				r.forward(f, part)
+				part, rows = nil, e.rows()
+			}
+			if part = append(part, e); i == n-1 {
+				r.forward(f, part)
+			}
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return f.nats / f.weight, nil
+}
+
+func (r *sftRun) forward(f *found, examples []Example) {
+	mark := r.act.Mark()
+	defer r.act.Release(mark)
+	packed, weights := packExamples(examples)
+	logp, _ := r.model.Net.Learn(r.act, packed, model.StepOptions{}).LogProbs()
+	f.add(packed, weights, logp)
+	for _, w := range weights {
+		f.weight += float64(w)
+	}
+}
+
+// show tells how the run goes.
+func (r *sftRun) show(rec *train.Record, left time.Duration) {
+	loss, _ := rec.Get("loss")
+	speed, _ := rec.Get("tokens_per_s")
+	line := fmt.Sprintf("step %d/%d  loss %.4f  %s tok/s", r.step, r.file.TotalSteps, loss, train.Thousands(speed))
+	if load, ok := rec.Get("load_max_mean"); ok {
+		line += fmt.Sprintf("  load %.2f", load)
+	}
+	held, looked := rec.Get("heldout_loss")
+	if looked {
+		line += fmt.Sprintf("  held-out %.4f", held)
+	}
+	line += fmt.Sprintf("  %s left", train.Clock(left))
+	if looked {
+		r.p.Note("%s", line)
+		return
+	}
+	r.p.Show(line, r.step == 1 || r.step == r.file.TotalSteps)
+}
+
+// sampleTokens is the length of the answers shown on the way.
+const sampleTokens = 160
+
+// sample shows the most probable answer to the prompt of an example, one that was held
+// out where there is one. Training does not notice.
+func (r *sftRun) sample(ctx context.Context) error {
+	src := r.data.train
+	if len(r.data.heldout) > 0 {
+		src = r.data.heldout[0]
+	}
+	e, err := src.At(int64(r.step) % max(min(src.Len(), heldoutExamples), 1))
+	if err != nil {
+		return err
+	}
+	n := 0
+	for n < len(e.Weights) && e.Weights[n] < 1 {
+		n++
+	}
+	if n == 0 || n >= r.model.Cfg.Context() {
+		return nil // everything is learned: no prompt can be told from an answer
+	}
+	roller := engine.NewRoller(r.model.Net)
+	defer roller.Close()
+	params := engine.RollParams{Params: engine.Params{MaxTokens: sampleTokens}, EOS: r.model.Tok.EOS()}
+	params.StopTokens = r.model.Ends()
+	err = roller.Roll(ctx, []engine.Roll{{Prompt: e.Tokens[:n], Samples: 1}}, params, func(out *engine.Rolled) {
+		r.p.Text(fmt.Sprintf("answer at step %d:", r.step), r.model.Tok.Decode(e.Tokens[:n])+r.model.Tok.Decode(out.Tokens))
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("an answer on the way: %w", err)
+	}
+	return nil
+}
