@@ -353,7 +353,7 @@ func TestPage(t *testing.T) {
 	if p := resp.Header.Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'") {
 		t.Errorf("policy %q", p)
 	}
-	for _, name := range []string{"index.html", "app.js", "style.css"} {
+	for _, name := range []string{"index.html", "app.js", "problems.js", "style.css"} {
 		raw, err := web.ReadFile("web/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -111,6 +111,16 @@ func TestProblemsRefuse(t *testing.T) {
 	}
 }
 
+// TestPageHasProblems: the page loads what offers them.
+func TestPageHasProblems(t *testing.T) {
+	srv := startFake(t, &fakeModel{}, Options{})
+	for path, want := range map[string]string{"/": `<script src="problems.js"`, "/problems.js": "v1/sonde/verify"} {
+		if status, raw := get(t, srv, path); status != 200 || !strings.Contains(raw, want) {
+			t.Errorf("%s: %d, no %s", path, status, want)
+		}
+	}
+}
+
 // described is a model that says what it is and how it wants its tokens chosen.
 type described struct {
 	*fakeModel

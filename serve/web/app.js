@@ -1,4 +1,5 @@
-// The page of a Sonde server: chat and completion over its own API, streamed.
+// The page of a Sonde server: chat and completion over its own API, streamed; problems.js
+// has the problems to click.
 // Whatever a model writes goes to the page as text, never as HTML.
 "use strict";
 
@@ -6,6 +7,8 @@ const $ = (id) => document.getElementById(id);
 const conversation = []; // {role, content} as the API wants them
 let running = null; // the AbortController of the answer under way
 let mode = "chat";
+const modes = ["problems", "chat", "completion"];
+const models = new Map(); // what the server says of each, by name
 
 // ---- settings
 
@@ -66,8 +69,9 @@ async function stream(path, body, signal, onEvent) {
 }
 
 // generate runs one request, shows text as it comes and how fast, and resolves when
-// it is over, stopped or failed; it tells which by returning an error message or "".
-async function generate(path, body, onText) {
+// it is over, stopped or failed; it tells which by returning an error message or "", and by
+// calling onStop where somebody stopped it.
+async function generate(path, body, onText, onStop = () => {}) {
   running = new AbortController();
   showRunning();
   const start = performance.now();
@@ -93,6 +97,7 @@ async function generate(path, body, onText) {
     return "";
   } catch (err) {
     if (err.name === "AbortError") {
+      onStop();
       say([pieces + " tokens", speed(pieces), "stopped"]);
       return "";
     }
@@ -111,8 +116,8 @@ function say(parts, failed = false) {
 }
 
 function showRunning() {
-  for (const [id, idle] of [["send", "Send"], ["go", "Continue"]]) $(id).textContent = running ? "Stop" : idle;
-  for (const id of ["clear", "take", "tab-chat", "tab-completion"]) $(id).disabled = running !== null;
+  for (const [id, idle] of [["send", "Send"], ["go", "Continue"], ["another", "Another one"]]) $(id).textContent = running ? "Stop" : idle;
+  for (const id of ["clear", "take", "back", "again", "to-chat", ...modes.map((m) => "tab-" + m)]) $(id).disabled = running !== null;
 }
 
 // follow keeps a scrolled-down box scrolled down while change adds to it.
@@ -124,15 +129,33 @@ function follow(box, change) {
 
 // ---- chat
 
-function bubble(role, content) {
+function bubble(role, content, box = $("messages")) {
   const e = document.createElement("div");
   e.className = "message " + role;
   e.textContent = content;
-  const empty = $("messages").querySelector(".empty");
+  const empty = box.querySelector(".empty");
   if (empty) empty.hidden = true;
-  $("messages").append(e);
-  $("messages").scrollTop = $("messages").scrollHeight;
+  box.append(e);
+  box.scrollTop = box.scrollHeight;
   return e;
+}
+
+// answering shows in a bubble what a model writes: the thought in a box that folds when the
+// answer begins. What it has written is in thought and answer.
+function answering(theirs) {
+  const a = { thought: "", answer: "", box: null };
+  a.add = (text, isThought) => {
+    if (isThought) {
+      a.box = a.box || addThoughts(theirs);
+      a.box.lastChild.append(text);
+      a.thought += text;
+      return;
+    }
+    if (a.answer === "" && a.box) a.box.open = false;
+    a.answer += text;
+    theirs.append(text);
+  };
+  return a;
 }
 
 async function ask() {
@@ -144,18 +167,9 @@ async function ask() {
   const theirs = bubble("assistant", "");
   const system = $("system").value.trim();
   const messages = system ? [{ role: "system", content: system }, ...conversation] : [...conversation];
-  let answer = "";
-  let thoughts = null;
+  const a = answering(theirs);
   const failure = await generate("v1/chat/completions", { ...settings(), messages }, (text, thought) =>
-    follow($("messages"), () => {
-      if (thought) {
-        thoughts = thoughts || addThoughts(theirs);
-        thoughts.append(text);
-        return;
-      }
-      answer += text;
-      theirs.append(text);
-    }));
+    follow($("messages"), () => a.add(text, thought)));
   if (failure && theirs.textContent === "") {
     // Nothing came: give the question back, so that it can be sent again.
     conversation.pop();
@@ -165,7 +179,7 @@ async function ask() {
     $("ask").value = content;
     return;
   }
-  conversation.push({ role: "assistant", content: answer });
+  conversation.push({ role: "assistant", content: a.answer });
 }
 
 // addThoughts puts a box for the model's thoughts before its answer; they are not sent
@@ -176,10 +190,9 @@ function addThoughts(bubble) {
   box.open = true;
   const head = document.createElement("summary");
   head.textContent = "Thoughts";
-  const text = document.createElement("div");
-  box.append(head, text);
+  box.append(head, document.createElement("div"));
   bubble.prepend(box);
-  return text;
+  return box;
 }
 
 function clearChat() {
@@ -212,7 +225,7 @@ async function complete() {
 
 function show(which) {
   mode = which;
-  for (const name of ["chat", "completion"]) {
+  for (const name of modes) {
     const on = name === which;
     $(name).hidden = !on;
     $("tab-" + name).setAttribute("aria-selected", String(on));
@@ -220,6 +233,7 @@ function show(which) {
   }
   for (const e of document.querySelectorAll(".only-chat")) e.hidden = which !== "chat";
   say([]);
+  if (which === "problems") offerProblems();
 }
 
 function submit(event) {
@@ -235,8 +249,12 @@ async function listModels() {
     if (!response.ok) throw new Error(await refusal(response));
     const chosen = $("model").value;
     const list = (await response.json()).data;
+    models.clear();
+    for (const m of list) models.set(m.id, m);
     $("model").replaceChildren(...list.map((m) => new Option(m.id, m.id, false, m.id === chosen)));
     say([]);
+    showModel();
+    begin();
   } catch (err) {
     say([err instanceof TypeError ? "The server cannot be reached." : err.message], true);
   }
@@ -255,17 +273,40 @@ $("take").addEventListener("click", () => {
   $("prompt").value += continued;
   continued = "";
 });
-for (const name of ["chat", "completion"]) {
+for (const name of modes) {
   $("tab-" + name).addEventListener("click", () => show(name));
   $("tab-" + name).addEventListener("keydown", (e) => {
     if (e.key !== "ArrowLeft" && e.key !== "ArrowRight") return;
-    const other = name === "chat" ? "completion" : "chat";
+    const step = e.key === "ArrowRight" ? 1 : modes.length - 1;
+    const other = modes[(modes.indexOf(name) + step) % modes.length];
     show(other);
     $("tab-" + other).focus();
   });
 }
+// showModel puts the chosen model's own settings into fields that nobody has changed.
+function showModel() {
+  const m = models.get($("model").value);
+  if (!m) return;
+  for (const name of ["temperature", "top_p"]) {
+    if (!$(name).dataset.changed) $(name).value = m[name];
+  }
+  if (m.about) $("empty").textContent = m.about + " It reads each message alone.";
+}
+
+// begin opens the tab that the address names, else the one that suits the model: once.
+let begun = false;
+function begin() {
+  if (begun) return;
+  begun = true;
+  const named = location.hash.slice(1);
+  const first = models.get($("model").value);
+  if (modes.includes(named)) show(named);
+  else if (first && first.about) show("problems");
+}
+
+for (const name of ["temperature", "top_p", "max_tokens"]) $(name).addEventListener("input", () => ($(name).dataset.changed = "yes"));
+$("model").addEventListener("change", showModel);
 $("key").addEventListener("change", listModels);
 $("settings-form").addEventListener("submit", (e) => e.preventDefault());
 if (matchMedia("(max-width: 48rem)").matches) $("settings").open = false;
-if (location.hash === "#completion") show("completion");
-listModels();
+document.addEventListener("DOMContentLoaded", listModels); // when every script has run
