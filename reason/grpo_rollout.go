@@ -44,6 +44,8 @@ const (
 	seedHeldOut
 	seedEvaluation
 	seedRandom
+	seedTokenizer
+	seedStage
 )
 
 // mixSeeds makes one seed of several.

@@ -28,6 +28,7 @@ type cli struct {
 	Train      trainCmd      `cmd:"" help:"Train a model from text, or go on with a run."`
 	Sft        sftCmd        `cmd:"" help:"Teach a model by examples (supervised fine-tuning)."`
 	Grpo       grpoCmd       `cmd:"" help:"Reinforce a model on problems whose answers a program can judge."`
+	R1         r1Cmd         `cmd:"" name:"r1" help:"Take a model from nothing to one that reasons, as DeepSeek-R1 was made."`
 	Run        runCmd        `cmd:"" help:"Continue a text."`
 	Chat       chatCmd       `cmd:"" help:"Talk to a model in the terminal."`
 	Serve      serveCmd      `cmd:"" help:"Serve models over OpenAI's HTTP API, with a page to try them."`
