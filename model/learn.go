@@ -48,6 +48,20 @@ type Learner interface {
 	Biases() []compute.Tensor
 }
 
+// Trainer is a Learner that can begin from nothing: it is drawn at random and learns from
+// sequences of one length, every token of them, with multi-token prediction where it has
+// modules for it.
+type Trainer interface {
+	Learner
+	Drawn
+	// LossAndGrad runs forward and backward over b and adds to grads, a NewTwin's, the
+	// gradient of Scale times all losses. Records live in ar, which is returned to where
+	// it stood.
+	LossAndGrad(ar *compute.Arena, b Batch, grads Weights, o StepOptions) StepResult
+	// Loss is LossAndGrad without gradients.
+	Loss(ar *compute.Arena, b Batch, o StepOptions) StepResult
+}
+
 // Drawn are Weights that can be drawn anew: a whole model's, or its masters'.
 type Drawn interface {
 	Weights

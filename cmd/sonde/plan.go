@@ -12,13 +12,12 @@ import (
 
 	"sonde/model"
 	"sonde/model/auto"
-	"sonde/model/deepseek"
 	"sonde/plan"
 )
 
 // planCmd says what a model costs.
 type planCmd struct {
-	Model string `arg:"" help:"A preset (nano, mini, small, v3), a model's folder, or a config.json."`
+	Model string `arg:"" help:"A preset (r1-sums, r1-nano, r1-dense, nano, mini, small, v3), a model's folder, or a config.json."`
 	JSON  bool   `name:"json" help:"Print one JSON object."`
 }
 
@@ -52,8 +51,8 @@ func (c planCmd) Run(s streams) error {
 
 // config is the preset's or the file's.
 func (c planCmd) config(s streams) (model.Config, error) {
-	if slices.Contains(deepseek.PresetNames(), c.Model) {
-		return deepseek.Preset(c.Model)
+	if slices.Contains(auto.PresetNames(), c.Model) {
+		return auto.Preset(c.Model)
 	}
 	path := c.Model
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -61,7 +60,7 @@ func (c planCmd) config(s streams) (model.Config, error) {
 	}
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is neither a preset (%s) nor a folder with a config.json, nor such a file", c.Model, strings.Join(deepseek.PresetNames(), ", "))
+		return nil, fmt.Errorf("%s is neither a preset (%s) nor a folder with a config.json, nor such a file", c.Model, strings.Join(auto.PresetNames(), ", "))
 	}
 	if err != nil {
 		return nil, err

@@ -70,15 +70,62 @@ func parseLlama(data []byte) (model.Config, []string, error) {
 	return c, warnings, nil
 }
 
+// PresetNames lists the built-in configs of all architectures.
+func PresetNames() []string { return slices.Concat(deepseek.PresetNames(), llama.PresetNames()) }
+
+// Preset is a built-in config by name.
+func Preset(name string) (model.Config, error) {
+	if slices.Contains(deepseek.PresetNames(), name) {
+		return deepseek.Preset(name)
+	}
+	if slices.Contains(llama.PresetNames(), name) {
+		return llama.Preset(name)
+	}
+	return nil, fmt.Errorf("no preset is named %q; there are %s", name, strings.Join(PresetNames(), ", "))
+}
+
 // New allocates a model in ar, to which nothing is written; its weights are undefined
-// until they are loaded. Matrices have the format dt. It panics on a config that is not
-// ParseConfig's.
-func New(cfg model.Config, be compute.Backend, ar *compute.Arena, dt compute.DType) model.Net {
+// until they are loaded or drawn. Matrices have the format dt. It panics on a config that
+// is not ParseConfig's.
+func New(cfg model.Config, be compute.Backend, ar *compute.Arena, dt compute.DType) model.Trainer {
 	switch c := cfg.(type) {
 	case *deepseek.Config:
 		return deepseek.NewWith(c, be, ar, dt)
 	case *llama.Config:
 		return llama.NewWith(c, be, ar, dt)
 	}
-	panic(fmt.Sprintf("auto: no architecture has configs of type %T", cfg))
+	panic(unknown(cfg))
+}
+
+func unknown(cfg model.Config) string {
+	return fmt.Sprintf("auto: no architecture has configs of type %T", cfg)
+}
+
+// SetVocab fits a config to a tokenizer: its number of tokens, and those that begin and
+// end a text.
+func SetVocab(cfg model.Config, vocab, bos, eos int) {
+	switch c := cfg.(type) {
+	case *deepseek.Config:
+		c.VocabSize, c.BOSTokenID, c.EOSTokenID = vocab, bos, eos
+	case *llama.Config:
+		c.VocabSize, c.BOSTokenID, c.EOSTokenIDs = vocab, bos, []int{eos}
+	default:
+		panic(unknown(cfg))
+	}
+}
+
+// MTPDepth is the number of modules that predict further tokens (DeepSeek-V3, section
+// 2.2), 0 for architectures without.
+func MTPDepth(cfg model.Config) int {
+	if c, ok := cfg.(*deepseek.Config); ok {
+		return c.NumNextnPredict
+	}
+	return 0
+}
+
+// DropMTP makes a config one without such modules.
+func DropMTP(cfg model.Config) {
+	if c, ok := cfg.(*deepseek.Config); ok {
+		c.NumNextnPredict = 0
+	}
 }

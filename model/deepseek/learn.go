@@ -7,7 +7,7 @@ import (
 	"sonde/model"
 )
 
-var _ model.Learner = (*Model)(nil)
+var _ model.Trainer = (*Model)(nil)
 
 // NewTwin is Twin.
 func (m *Model) NewTwin(ar *compute.Arena) model.Weights { return m.Twin(ar) }

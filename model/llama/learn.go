@@ -8,7 +8,7 @@ import (
 	"sonde/nn"
 )
 
-var _ model.Learner = (*Model)(nil)
+var _ model.Trainer = (*Model)(nil)
 
 // NewTwin is Twin.
 func (m *Model) NewTwin(ar *compute.Arena) model.Weights { return m.Twin(ar) }
