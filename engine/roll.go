@@ -393,18 +393,28 @@ func (g *rolling) eachText(f func(s *sampler, i int)) {
 func (g *rolling) logProbs(n, v int) {
 	be := g.net.Backend()
 	g.ar.Reset()
-	l, ids, logp, entropy := g.ar.F32(n, v), g.ar.I32(1, n), g.ar.F32(1, n), g.ar.F32(1, n)
-	be.UploadF32(l, g.logits[:n*v])
-	be.UploadI32(ids, g.ids)
-	eye := g.ar.F32(v, v)
-	one := make([]float32, v)
-	for i := range v {
-		one[i] = 1
-		be.UploadF32(eye.Rows(i, i+1), one)
-		one[i] = 0
+	a := compute.LogProbArgs{Logits: g.ar.F32(n, v), Targets: g.ar.I32(1, n), LogP: g.ar.F32(1, n), Entropy: g.ar.F32(1, n)}
+	be.UploadF32(a.Logits, g.logits[:n*v])
+	be.UploadI32(a.Targets, g.ids)
+	if g.p.Temperature > 0 {
+		a.InvTemp = 1 / float32(g.p.Temperature)
 	}
-	be.LogProb(compute.LogProbArgs{H: l, W: eye, Targets: ids, LogP: logp, Entropy: entropy})
-	g.logp, g.entropy = append(g.logp[:0], make([]float32, n)...), append(g.entropy[:0], make([]float32, n)...)
-	be.DownloadF32(g.logp, logp)
-	be.DownloadF32(g.entropy, entropy)
+	if g.p.KeepMask {
+		allowed := make([][]int32, n)
+		for i, t := range g.texts {
+			allowed[i] = t.allowed
+		}
+		a.Allowed = model.IDSets(be, g.ar, allowed)
+	}
+	be.LogProb(a)
+	g.logp, g.entropy = resized(g.logp, n), resized(g.entropy, n)
+	be.DownloadF32(g.logp, a.LogP)
+	be.DownloadF32(g.entropy, a.Entropy)
+}
+
+func resized(v []float32, n int) []float32 {
+	if cap(v) < n {
+		return make([]float32, n)
+	}
+	return v[:n]
 }
