@@ -68,6 +68,9 @@ type EvalSet struct {
 	Problems []task.Problem
 	// Temperature and TopP are what answers to these problems are drawn with.
 	Temperature, TopP float64
+	// NoVote says that answers cannot be compared with each other, as programs cannot, so
+	// that there is no maj@k.
+	NoVote bool
 }
 
 // EvalSettings say how a model is evaluated. The zero value takes the most probable
@@ -330,11 +333,11 @@ const (
 // </think>, or the end where that is missing.
 func thoughtTokens(t *text.Tokenizer, ids []int32, open bool) int {
 	var out strings.Builder
-	ends := make([]int, len(ids)) // of each token, in the text
+	starts := make([]int, len(ids)) // of each token, in the text
 	stream := t.NewStream()
 	for i, id := range ids {
+		starts[i] = out.Len()
 		out.WriteString(stream.Next(id))
-		ends[i] = out.Len()
 	}
 	begin, end := strings.Index(out.String(), thoughtBegins), strings.Index(out.String(), thoughtEnds)
 	if begin >= 0 {
@@ -345,12 +348,11 @@ func thoughtTokens(t *text.Tokenizer, ids []int32, open bool) int {
 	if end < 0 {
 		end = out.Len() + 1
 	}
-	n, before := 0, 0
-	for _, at := range ends {
-		if begin >= 0 && at > begin && before < end {
+	n := 0
+	for _, at := range starts {
+		if begin >= 0 && at >= begin && at < end {
 			n++
 		}
-		before = at
 	}
 	return n
 }

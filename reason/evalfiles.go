@@ -242,7 +242,7 @@ func benchmarkSets(path, format string, lines []evalLine) ([]EvalSet, error) {
 	}
 	var sets []EvalSet
 	for level, problems := range levels {
-		sets = append(sets, EvalSet{Task: format, Difficulty: level, Problems: problems, Temperature: r1Temperature, TopP: r1TopP})
+		sets = append(sets, EvalSet{Task: format, Difficulty: level, Problems: problems, Temperature: r1Temperature, TopP: r1TopP, NoVote: format == FormatHumanEval})
 	}
 	slices.SortFunc(sets, func(a, b EvalSet) int { return a.Difficulty - b.Difficulty })
 	return sets, nil
@@ -260,7 +260,7 @@ func benchmarkProblem(format string, l evalLine) (p task.Problem, err error) {
 	default:
 		return humanEvalProblem(l)
 	}
-	p.Canonical = p.Prompt
+	p.Canonical, p.Read = p.Prompt, task.ExtractLast
 	p.Prompt += r1Request
 	return p, err
 }
@@ -332,7 +332,7 @@ func answerOf(l evalLine) (string, error) {
 	if !strings.Contains(solution, `\boxed{`) {
 		return "", errors.New(`the field "answer" is missing, and nothing is boxed in "solution"`)
 	}
-	answer, err := task.Extract(solution)
+	answer, err := task.ExtractLast(solution)
 	if err != nil {
 		return "", fmt.Errorf("the field %q: %w", "solution", err)
 	}

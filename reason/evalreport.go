@@ -127,7 +127,7 @@ func (s EvalSettings) ks() []int {
 func (set *EvalSet) answers(all map[evalKey]EvalSample, s EvalSettings) []evalAnswers {
 	out := make([]evalAnswers, len(set.Problems))
 	for p := range set.Problems {
-		out[p].votes = set.Problems[p].Read == nil
+		out[p].votes = !set.NoVote
 		for k := 0; k <= s.Samples; k++ {
 			a, ok := all[evalKey{set.Task, set.Difficulty, p, k}]
 			switch {
@@ -352,7 +352,7 @@ func table(rows [][]string) string {
 // notes say how to read the table and what went wrong.
 func (r *EvalReport) notes() string {
 	var b strings.Builder
-	b.WriteString("\nPercent of answers that the verifier accepts, with 95 % confidence intervals (Wilson's score interval; answers to one problem count as one cluster). Lengths are mean numbers of tokens.\n")
+	b.WriteString("\nPercent of answers that the verifier accepts, with 95 % confidence intervals (Wilson's score interval; answers to one problem count as one cluster). Lengths are mean numbers of tokens. What has no answer counts as wrong.\n")
 	for _, t := range r.Tasks {
 		scores := []*EvalScore{&t.EvalScore}
 		if t.Hard != nil {
@@ -368,7 +368,11 @@ func (r *EvalReport) notes() string {
 				{s.Unread, "had no answer that could be read"},
 			} {
 				if c.n > 0 {
-					fmt.Fprintf(&b, "- %s, difficulty %d: %d of %d answers %s; they count as wrong.\n", t.Task, s.Difficulty, c.n, s.Answers, c.what)
+					which := t.Task
+					if s.Difficulty > 0 {
+						which += fmt.Sprintf(", difficulty %d", s.Difficulty)
+					}
+					fmt.Fprintf(&b, "- %s: %d of %d answers %s.\n", which, c.n, s.Answers, c.what)
 				}
 			}
 		}

@@ -139,6 +139,31 @@ func pick(rest string) (string, error) {
 	return nonEmpty(found[0])
 }
 
+// ExtractLast is Extract for benchmarks, whose models may think aloud in the answer too:
+// of several boxes, or "Answer:" lines, the last one counts. It is no reader for rewards,
+// which an output that tries several answers should not earn.
+func ExtractLast(output string) (string, error) {
+	rest, err := afterThought(output)
+	if err != nil {
+		return "", err
+	}
+	found := lastLine(rest)
+	if at := max(strings.LastIndex(rest, `\boxed{`), strings.LastIndex(rest, `\fbox{`)); at >= 0 {
+		open := at + strings.IndexByte(rest[at:], '{')
+		end := closingBrace(rest, open)
+		if end < 0 {
+			return "", fmt.Errorf("%w: a \\boxed{ is not closed", ErrUnfinished)
+		}
+		found = rest[open+1 : end]
+	} else if marks := markRE.FindAllStringSubmatch(rest, -1); marks != nil {
+		found = marks[len(marks)-1][1]
+	}
+	if len(found) > MaxAnswer {
+		return "", fmt.Errorf("%w: the answer has %d bytes, at most %d are read", ErrTooLong, len(found), MaxAnswer)
+	}
+	return nonEmpty(clean(found))
+}
+
 // nonEmpty refuses an empty answer.
 func nonEmpty(s string) (string, error) {
 	if s == "" {

@@ -131,3 +131,25 @@ func TestVerifiersAcceptEveryWriting(t *testing.T) {
 
 // math32 rounds, for comparing.
 func math32(f float64) float32 { return float32(f) }
+
+func TestExtractLast(t *testing.T) {
+	for _, c := range []struct{ output, want string }{
+		{`First \boxed{1}, no: \boxed{\frac{1}{2}}.`, `\frac{1}{2}`},
+		{`<think>\boxed{7}</think>It is \boxed{\boxed{3}}`, "3"},
+		{"The answer is 4.\nNo, the answer is **5**.", "5"},
+		{"5\n\n 6 \n", "6"},
+		{`\fbox{8}`, "8"},
+	} {
+		if got, err := ExtractLast(c.output); got != c.want || err != nil {
+			t.Errorf("%q: %q, %v; want %q", c.output, got, err, c.want)
+		}
+	}
+	for output, want := range map[string]error{
+		`\boxed{1} \boxed{2`: ErrUnfinished, "<think>1": ErrUnfinished, "": ErrNoAnswer, "</think></think>1": ErrTags,
+		"1</answer>": ErrTags, `\boxed{` + strings.Repeat("1", MaxAnswer+1) + "}": ErrTooLong,
+	} {
+		if got, err := ExtractLast(output); !errors.Is(err, want) {
+			t.Errorf("%.40q: %q, %v; want %v", output, got, err, want)
+		}
+	}
+}
