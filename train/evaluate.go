@@ -6,7 +6,6 @@ import (
 
 	"sonde/compute"
 	"sonde/model"
-	"sonde/model/deepseek"
 )
 
 // evaluator measures the bits per byte of the held-out text. Windows of the sequence
@@ -14,7 +13,7 @@ import (
 // every token but the very first is scored once and, past the first window, with at
 // least a quarter of a window before it. The marks of documents' ends are paid for too.
 type evaluator struct {
-	model   *deepseek.Model
+	model   model.Trainer
 	tokens  *tokenFile
 	bytes   int64
 	seqLen  int
@@ -24,7 +23,7 @@ type evaluator struct {
 	window  []int32
 }
 
-func newEvaluator(m *deepseek.Model, tokens *tokenFile, bytes int64, seqLen, seqs int) *evaluator {
+func newEvaluator(m model.Trainer, tokens *tokenFile, bytes int64, seqLen, seqs int) *evaluator {
 	return &evaluator{model: m, tokens: tokens, bytes: bytes, seqLen: seqLen, seqs: seqs,
 		ids: make([]int32, seqLen*seqs), targets: make([]int32, seqLen*seqs), window: make([]int32, seqLen+1)}
 }

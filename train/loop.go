@@ -12,7 +12,8 @@ import (
 
 	"sonde/checkpoint"
 	"sonde/compute"
-	"sonde/model/deepseek"
+	"sonde/model"
+	"sonde/model/auto"
 	"sonde/text"
 )
 
@@ -28,10 +29,10 @@ type run struct {
 	c       *Config
 	o       *Options
 	file    *runFile
-	cfg     *deepseek.Config
+	cfg     model.Config
 	data    *dataset
 	tok     *text.Tokenizer
-	model   *deepseek.Model
+	model   model.Trainer
 	weights *compute.Arena
 	opt     *Optimizer
 	act     *compute.Arena
@@ -140,8 +141,7 @@ func (r *run) open(ctx context.Context) error {
 		return fmt.Errorf("%s has %d tokens, the packed data was made with %d: restore the run's tokenizer, or begin another run",
 			filepath.Join(r.o.Out, "tokenizer.json"), r.tok.VocabSize(), r.data.Vocab)
 	}
-	r.cfg.VocabSize = r.data.Vocab
-	r.cfg.BOSTokenID, r.cfg.EOSTokenID = int(r.tok.BOS()), int(r.tok.EOS())
+	auto.SetVocab(r.cfg, r.data.Vocab, int(r.tok.BOS()), int(r.tok.EOS()))
 	dir := dataDir(r.o.Out)
 	if r.train, err = openTokens(filepath.Join(dir, trainTokensFile), r.data, r.data.TrainTokens); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (r *run) open(ctx context.Context) error {
 	if r.heldout, err = openTokens(filepath.Join(dir, heldoutTokensFile), r.data, r.data.HeldoutTokens); err != nil {
 		return err
 	}
-	if r.sampler, err = newSampler(r.data.TrainTokens, r.o.SeqLen, 1+r.cfg.NumNextnPredict, *r.o.Seed); err != nil {
+	if r.sampler, err = newSampler(r.data.TrainTokens, r.o.SeqLen, 1+auto.MTPDepth(r.cfg), *r.o.Seed); err != nil {
 		return err
 	}
 	if r.hf, err = folderFiles(r.cfg, r.tok); err != nil {
@@ -165,7 +165,7 @@ func (r *run) allocate() {
 		dt = compute.BF16
 	}
 	r.weights = r.c.Backend.NewArena("weights")
-	r.model = deepseek.NewWith(r.cfg, r.c.Backend, r.weights, dt)
+	r.model = auto.New(r.cfg, r.c.Backend, r.weights, dt)
 	r.opt = NewOptimizer(r.model)
 	r.opt.Init(*r.o.Seed)
 	r.act = r.c.Backend.NewArena("activations")
@@ -173,8 +173,8 @@ func (r *run) allocate() {
 		r.peak = m.MeasurePeak()
 	}
 	n := r.o.Micro
-	r.tokens, r.window = make([]int32, n), make([]int32, r.o.SeqLen+1+r.cfg.NumNextnPredict)
-	r.targets = make([][]int32, 1+r.cfg.NumNextnPredict)
+	r.tokens, r.window = make([]int32, n), make([]int32, r.o.SeqLen+1+auto.MTPDepth(r.cfg))
+	r.targets = make([][]int32, 1+auto.MTPDepth(r.cfg))
 	for i := range r.targets {
 		r.targets[i] = make([]int32, n)
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 
+	"sonde/model"
+	"sonde/model/auto"
 	"sonde/model/deepseek"
 	"sonde/text"
 )
@@ -19,7 +21,7 @@ type Options struct {
 	Out string `json:"-" help:"Folder of the run." placeholder:"FOLDER"`
 
 	Preset    string   `json:"preset,omitempty" help:"Model and defaults: nano, mini or small (default: nano)." placeholder:"NAME"`
-	ModelFile string   `json:"model_config,omitempty" name:"model-config" help:"A config.json to train instead of the preset's model." placeholder:"FILE"`
+	ModelFile string   `json:"model_config,omitempty" name:"model-config" help:"A config.json (DeepSeek or Llama) to train instead of the preset's model." placeholder:"FILE"`
 	Data      []string `json:"data" sep:"none" help:"Files, folders, globs (** crosses folders), .jsonl or .parquet files; may be repeated." placeholder:"PATH"`
 
 	TextField    string   `json:"text_field" help:"Field of a JSONL line or column of a parquet file that holds the text (default: text)." placeholder:"NAME"`
@@ -76,16 +78,19 @@ var commonDefaults = Options{TextField: "text", Piece: 2 << 20, Heldout: ptr(0.0
 	Decay: ptr(0.1), Clip: ptr(1.0), MTPLambda: ptr(0.3), Alpha: ptr(1e-4), Compute: "f32", Keep: 2}
 
 // model gives the config to train: the preset's or the file's.
-func (o *Options) model() (*deepseek.Config, []string, error) {
+func (o *Options) model() (model.Config, []string, error) {
 	if o.ModelFile == "" {
 		cfg, err := deepseek.Preset(o.Preset)
-		return cfg, nil, err
+		if err != nil {
+			return nil, nil, err
+		}
+		return cfg, nil, nil
 	}
 	raw, err := os.ReadFile(o.ModelFile)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the model's config: %w", err)
 	}
-	cfg, warnings, err := deepseek.ParseConfig(raw)
+	cfg, warnings, err := auto.ParseConfig(raw)
 	if err != nil {
 		return nil, warnings, fmt.Errorf("%s: %w", o.ModelFile, err)
 	}
@@ -93,7 +98,7 @@ func (o *Options) model() (*deepseek.Config, []string, error) {
 }
 
 // resolve fills in the defaults and checks the result against the model.
-func (o *Options) resolve(cfg *deepseek.Config) error {
+func (o *Options) resolve(cfg model.Config) error {
 	defaults, ok := presetDefaults[o.Preset]
 	if !ok {
 		return fmt.Errorf("preset %q has no training defaults: choose nano, mini or small (v3 is for `sonde plan`)", o.Preset)
@@ -101,12 +106,12 @@ func (o *Options) resolve(cfg *deepseek.Config) error {
 	Fill(o, defaults)
 	Fill(o, commonDefaults)
 	if o.Vocab == 0 {
-		o.Vocab = cfg.VocabSize
+		o.Vocab = cfg.Vocab()
 	}
 	if *o.MTPLambda == 0 {
-		cfg.NumNextnPredict = 0
+		auto.DropMTP(cfg)
 	}
-	if cfg.NumNextnPredict == 0 {
+	if auto.MTPDepth(cfg) == 0 {
 		o.MTPLambda = ptr(0.0)
 	}
 	return errors.Join(o.checkEnd(), o.checkNumbers(), o.checkShapes(cfg))
@@ -165,10 +170,10 @@ func (o *Options) checkNumbers() error {
 	return nil
 }
 
-func (o *Options) checkShapes(cfg *deepseek.Config) error {
+func (o *Options) checkShapes(cfg model.Config) error {
 	switch {
-	case o.SeqLen < 2 || o.SeqLen > cfg.MaxPositionEmbedding:
-		return fmt.Errorf("--seq-len is %d, must be between 2 and the model's max_position_embeddings, %d", o.SeqLen, cfg.MaxPositionEmbedding)
+	case o.SeqLen < 2 || o.SeqLen > cfg.Context():
+		return fmt.Errorf("--seq-len is %d, must be between 2 and the model's max_position_embeddings, %d", o.SeqLen, cfg.Context())
 	case o.Micro < o.SeqLen || o.Micro%o.SeqLen != 0:
 		return fmt.Errorf("--micro is %d, must be a multiple of --seq-len, %d", o.Micro, o.SeqLen)
 	case o.Batch < o.Micro || o.Batch%o.Micro != 0:

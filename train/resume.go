@@ -12,7 +12,6 @@ import (
 
 	"sonde/checkpoint"
 	"sonde/model"
-	"sonde/model/deepseek"
 	"sonde/text"
 )
 
@@ -177,7 +176,7 @@ func median(v []float64) float64 {
 }
 
 // folderFiles are the small files of the model's folder.
-func folderFiles(cfg *deepseek.Config, tok *text.Tokenizer) (checkpoint.HF, error) {
+func folderFiles(cfg model.Config, tok *text.Tokenizer) (checkpoint.HF, error) {
 	var hf checkpoint.HF
 	var err error
 	if hf.ConfigJSON, err = cfg.MarshalJSON(); err != nil {
@@ -186,7 +185,7 @@ func folderFiles(cfg *deepseek.Config, tok *text.Tokenizer) (checkpoint.HF, erro
 	if hf.TokenizerJSON, err = tok.JSON(); err != nil {
 		return hf, fmt.Errorf("the tokenizer: %w", err)
 	}
-	if hf.TokenizerConfigJSON, err = text.NewTokenizerConfig(tok, cfg.MaxPositionEmbedding).JSON(); err != nil {
+	if hf.TokenizerConfigJSON, err = text.NewTokenizerConfig(tok, cfg.Context()).JSON(); err != nil {
 		return hf, fmt.Errorf("the tokenizer's config: %w", err)
 	}
 	hf.GenerationConfigJSON, err = json.MarshalIndent(map[string]any{

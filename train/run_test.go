@@ -15,7 +15,9 @@ import (
 
 	"sonde/checkpoint"
 	"sonde/compute"
-	"sonde/model/deepseek"
+	"sonde/model"
+	"sonde/model/auto"
+	"sonde/model/llama"
 	"sonde/text"
 )
 
@@ -59,6 +61,48 @@ func TestRunLearnsAndLeavesAModel(t *testing.T) {
 	loadsBack(t, out, s, compute.F32)
 }
 
+// TestRunOfADenseModel: a Llama's config trains like a DeepSeek's, goes on bit for bit and
+// leaves a model that runs.
+func TestRunOfADenseModel(t *testing.T) {
+	cfg, err := llama.Preset("r1-dense")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.HiddenSize, cfg.IntermediateSize, cfg.NumHiddenLayers, cfg.NumAttentionHeads, cfg.NumKeyValueHeads, cfg.HeadDim = 16, 32, 2, 2, 1, 8
+	cfg.VocabSize, cfg.MaxPositionEmbedding = 300, 64
+	raw, err := cfg.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "config.json")
+	put(t, name, string(raw))
+	whole := tinyConfig(t, filepath.Join(t.TempDir(), "whole"), 30)
+	whole.ModelFile, whole.Compute = name, "bf16"
+	s, _ := mustRun(t, whole)
+	lines := logOf(t, whole.Out)
+	if first, last := lines[0].Loss, lines[29].Loss; !(last < first-0.5) {
+		t.Errorf("the loss went from %.3f to %.3f", first, last)
+	}
+	loadsBack(t, whole.Out, s, compute.BF16)
+
+	pieces := tinyConfig(t, filepath.Join(t.TempDir(), "pieces"), 30)
+	pieces.ModelFile, pieces.Compute, pieces.EvalEvery = name, "bf16", 3
+	pieces.Data = whole.Data
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if _, err := Run(ctx, pieces, &stopAt{"step 6/", cancel}); !errors.Is(err, ErrInterrupted) {
+		t.Fatal(err)
+	}
+	pieces.Resume = true
+	mustRun(t, pieces)
+	got := logOf(t, pieces.Out)
+	for i := range lines {
+		if got[i].Loss != lines[i].Loss || got[i].GradNorm != lines[i].GradNorm {
+			t.Fatalf("step %d: loss %v after a resume, %v without", i+1, got[i].Loss, lines[i].Loss)
+		}
+	}
+}
+
 // loadsBack opens the folder as a user's program does and measures the held-out text
 // anew, token by token, with the mean of windows that run computed in passes.
 func loadsBack(t *testing.T, out string, s *Summary, dt compute.DType) {
@@ -68,19 +112,19 @@ func loadsBack(t *testing.T, out string, s *Summary, dt compute.DType) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	cfg, warnings, err := deepseek.ParseConfig(f.Config)
+	cfg, warnings, err := auto.ParseConfig(f.Config)
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
 	be := compute.NewReference()
 	ar := be.NewArena("test")
 	defer ar.Free()
-	m := deepseek.NewWith(cfg, be, ar, dt)
+	m := auto.New(cfg, be, ar, dt)
 	if err := f.Load(m.Params(), be); err != nil {
 		t.Fatal(err)
 	}
 	tok, err := text.LoadTokenizer(f.Tokenizer)
-	if err != nil || tok.VocabSize() != cfg.VocabSize || f.TokenizerConfig == nil || f.GenerationConfig == nil {
+	if err != nil || tok.VocabSize() != cfg.Vocab() || f.TokenizerConfig == nil || f.GenerationConfig == nil {
 		t.Fatalf("the folder is not whole: %v", err)
 	}
 	d, err := readDataset(out)
@@ -99,7 +143,7 @@ func loadsBack(t *testing.T, out string, s *Summary, dt compute.DType) {
 	nats, from, scored := 0.0, 0, 1
 	for scored < len(ids) {
 		to := min(from+16, len(ids)-1)
-		lp := m.LogProbs(ar, 1, ids[from:to], ids[from+1:to+1])
+		lp, _ := m.Learn(ar, model.Packed{Lens: []int{to - from}, Tokens: ids[from:to], Targets: ids[from+1 : to+1]}, model.StepOptions{Scale: 1}).LogProbs()
 		for i := scored - from - 1; i < to-from; i++ {
 			nats -= float64(lp[i])
 		}

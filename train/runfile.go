@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"os"
 
-	"sonde/model/deepseek"
+	"sonde/model"
+	"sonde/model/auto"
 )
 
 // runFile is run.json of a run of pre-training.
@@ -20,8 +21,8 @@ func readRun(run string) (*runFile, error) {
 }
 
 // modelConfig is the model that a run trains.
-func modelConfig(r *runFile) (*deepseek.Config, error) {
-	cfg, _, err := deepseek.ParseConfig(r.Model)
+func modelConfig(r *runFile) (model.Config, error) {
+	cfg, _, err := auto.ParseConfig(r.Model)
 	if err != nil {
 		return nil, fmt.Errorf("the model in run.json: %w", err)
 	}
@@ -124,7 +125,7 @@ func MustBeFree(run string) error {
 }
 
 // checked resolves the options of a new run and returns its model.
-func (c *Config) checked(p *Progress) (*deepseek.Config, error) {
+func (c *Config) checked(p *Progress) (model.Config, error) {
 	if c.Preset == "" {
 		c.Preset = "nano"
 	}
@@ -151,7 +152,7 @@ func begin(c *Config, p *Progress) (*runFile, error) {
 }
 
 // writeRun stores the run's description with cfg as its model.
-func writeRun(r *runFile, cfg *deepseek.Config) error {
+func writeRun(r *runFile, cfg model.Config) error {
 	raw, err := cfg.MarshalJSON()
 	if err != nil {
 		return fmt.Errorf("the model's config: %w", err)

@@ -51,8 +51,8 @@ func (r *run) oneStep(ctx context.Context) (*Line, error) {
 	line.TokensPerS = float64(tokens) / took
 	if r.peak > 0 {
 		flops := r.cfg.FlopsPerToken(r.o.SeqLen, true)
-		if *r.o.MTPLambda > 0 {
-			flops += r.cfg.MTPFlopsPerToken(r.o.SeqLen)
+		if m, ok := r.cfg.(interface{ MTPFlopsPerToken(int) float64 }); ok && *r.o.MTPLambda > 0 {
+			flops += m.MTPFlopsPerToken(r.o.SeqLen)
 		}
 		line.MFU = 3 * flops * line.TokensPerS / (1e9 * r.peak)
 	}

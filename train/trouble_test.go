@@ -11,7 +11,7 @@ import (
 	"sonde/checkpoint"
 	"sonde/compute"
 	"sonde/compute/cpu"
-	"sonde/model/deepseek"
+	"sonde/model/auto"
 	"sonde/nn"
 )
 
@@ -63,7 +63,7 @@ func blocksOf(t *testing.T, c Config) []nn.Param {
 	}
 	ar := c.Backend.NewArena("weights")
 	t.Cleanup(ar.Free)
-	return deepseek.New(cfg, c.Backend, ar).Blocks()
+	return auto.New(cfg, c.Backend, ar, compute.F32).Blocks()
 }
 
 func TestSpikeEndsTheRun(t *testing.T) {
