@@ -64,6 +64,8 @@ func packExamples(examples []Example) (model.Packed, []float32) {
 const (
 	seedOrder = 1000 + iota
 	seedExamples
+	seedAsked
+	seedAnswers
 )
 
 // stream is the order in which a source's examples are learned from: epoch after epoch,

@@ -12,6 +12,7 @@ import (
 
 	"sonde/checkpoint"
 	"sonde/compute"
+	"sonde/reason/task"
 	"sonde/train"
 )
 
@@ -21,6 +22,8 @@ type SFTConfig struct {
 	Kind    string // of the run in run.json; "" is "sft"
 	Resume  bool   // go on with the run in Out
 	Backend compute.Backend
+	// Mix are tasks to learn from beside those that the options name, for tasks made in Go.
+	Mix task.Mix
 	// Fresh, where not nil, is the model to begin with instead of the checkpoint Model.
 	Fresh *Fresh
 	// Source and Heldout, where Source is not nil, take the place of files and tasks.
@@ -252,7 +255,7 @@ func (r *sftRun) openData(ctx context.Context) error {
 		r.p.Show("reading    the data", true)
 		enc := &encoder{tok: r.model.Tok, cfg: r.model.TokCfg, learn: r.o.Learn, promptWeight: float32(r.o.PromptWeight)}
 		var err error
-		if r.data, err = r.o.gather(ctx, enc); err != nil {
+		if r.data, err = r.o.gather(ctx, enc, r.c.Mix); err != nil {
 			return err
 		}
 		if r.data.note != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"sonde/reason/task"
 )
@@ -20,8 +21,8 @@ type material struct {
 }
 
 // gather reads and draws the data.
-func (o *SFTOptions) gather(ctx context.Context, enc *encoder) (*material, error) {
-	if len(o.Data) == 0 && o.Tasks == "" && len(o.TaskFiles) == 0 {
+func (o *SFTOptions) gather(ctx context.Context, enc *encoder, own task.Mix) (*material, error) {
+	if len(o.Data) == 0 && o.Tasks == "" && len(o.TaskFiles) == 0 && len(own) == 0 {
 		return nil, errors.New("what is to be learned? Name a file with --data or --task-file, or tasks with --tasks (such as chain-sum)")
 	}
 	list, held := newList(names(o.Data, o.TaskFiles)), newList("held out")
@@ -43,7 +44,7 @@ func (o *SFTOptions) gather(ctx context.Context, enc *encoder) (*material, error
 	if held.Len() > 0 {
 		m.heldout = append(m.heldout, held)
 	}
-	return m, o.addTasks(m, enc)
+	return m, o.addTasks(m, enc, own)
 }
 
 func names(lists ...[]string) string {
@@ -60,15 +61,15 @@ func names(lists ...[]string) string {
 }
 
 // addTasks adds the problems of tasks.
-func (o *SFTOptions) addTasks(m *material, enc *encoder) error {
-	if o.Tasks == "" {
+func (o *SFTOptions) addTasks(m *material, enc *encoder, own task.Mix) error {
+	if o.Tasks == "" && len(own) == 0 {
 		return nil
 	}
-	mix, err := task.ParseMix(o.Tasks)
+	mix, err := mixOf(o.Tasks, own)
 	if err != nil {
 		return err
 	}
-	s := &mixSource{enc: enc, mix: mix, name: o.Tasks, split: task.Train, seed: *o.Seed, thoughts: *o.Thoughts, n: o.TaskExamples, room: o.MaxLen}
+	s := &mixSource{enc: enc, mix: mix, name: mixName(mix), split: task.Train, seed: *o.Seed, thoughts: *o.Thoughts, n: o.TaskExamples, room: o.MaxLen}
 	h := *s
 	h.split, h.n = task.HeldOut, heldoutExamples
 	m.heldout = append(m.heldout, &h)
@@ -81,6 +82,24 @@ func (o *SFTOptions) addTasks(m *material, enc *encoder) error {
 	}
 	m.train = joined{m.train, s}
 	return nil
+}
+
+// mixOf is the tasks of a list and one's own.
+func mixOf(list string, own task.Mix) (task.Mix, error) {
+	if list == "" {
+		return own, nil
+	}
+	mix, err := task.ParseMix(list)
+	return append(mix, own...), err
+}
+
+// mixName tells one mix from others.
+func mixName(m task.Mix) string {
+	out := make([]string, len(m))
+	for i, p := range m {
+		out[i] = fmt.Sprintf("%s@%d-%d:%g", p.Task.Info().Name, p.Low, p.High, p.Weight)
+	}
+	return strings.Join(out, ",")
 }
 
 // readTasks adds the problems of files of tasks that have an answer; which are held out
