@@ -70,9 +70,12 @@ func (o RewardOptions) Judge(ctx context.Context, x Text, maxTokens int) Judged 
 	j.Thought, j.Answer, j.Format = takeApart(x.Output, x.Opened)
 	j.Thinking = strings.TrimSpace(j.Thought) != ""
 	j.Format = j.Format && !x.CutOff
-	if x.CutOff {
+	switch {
+	case x.CutOff:
 		j.Verdict = task.Verdict{Reason: fmt.Sprintf("cut off after %d tokens", x.Tokens)}
-	} else {
+	case !x.Opened && !opens(x.Output) && strings.Contains(x.Output, thinkClose):
+		j.Verdict = task.Verdict{Reason: "a thought is closed that was never opened"}
+	default:
 		j.Verdict = x.Problem.ScoreContext(ctx, x.Output)
 	}
 	a := j.Score
@@ -101,6 +104,11 @@ func (o RewardOptions) overlong(n, maxTokens int, a float64) float64 {
 	return p
 }
 
+// opens says whether an output begins with a thought.
+func opens(output string) bool {
+	return strings.HasPrefix(strings.TrimLeft(output, " \n"), thinkOpen)
+}
+
 // takeApart splits an output into thought and answer. form says that it is a thought with
 // something in it, closed once, and an answer with something in it and no tags.
 func takeApart(output string, opened bool) (thought, answer string, form bool) {
@@ -108,8 +116,9 @@ func takeApart(output string, opened bool) (thought, answer string, form bool) {
 		output = strings.ToValidUTF8(output, "\uFFFD")
 	}
 	rest := output
-	if after, ok := strings.CutPrefix(strings.TrimLeft(output, " \n"), thinkOpen); ok && !opened {
-		rest, opened = after, true
+	if opens(output) && !opened {
+		_, rest, _ = strings.Cut(output, thinkOpen)
+		opened = true
 	}
 	if !opened {
 		return "", output, false

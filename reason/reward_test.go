@@ -76,17 +76,22 @@ func TestFormAloneNeverPays(t *testing.T) {
 	})
 }
 
+// harmful are verifiers that crash, hang and answer NaN.
+func harmful() []task.Verifier {
+	return []task.Verifier{
+		func(context.Context, string) task.Verdict { panic("no") },
+		func(context.Context, string) task.Verdict { <-make(chan int); return task.Verdict{} },
+		func(context.Context, string) task.Verdict { return task.Verdict{Score: math.NaN()} },
+	}
+}
+
 // TestHarmfulVerifiers: what crashes, hangs or answers NaN is worth nothing, with a reason.
 func TestHarmfulVerifiers(t *testing.T) {
-	for name, check := range map[string]task.Verifier{
-		"crashed":    func(context.Context, string) task.Verdict { panic("no") },
-		"no verdict": func(ctx context.Context, _ string) task.Verdict { <-make(chan int); return task.Verdict{} },
-		"NaN":        func(context.Context, string) task.Verdict { return task.Verdict{Score: math.NaN()} },
-	} {
-		p := task.Problem{Answer: "7", Check: check, Limit: 20 * time.Millisecond}
+	for i, why := range []string{"crashed", "no verdict", "NaN"} {
+		p := task.Problem{Answer: "7", Check: harmful()[i], Limit: 20 * time.Millisecond}
 		j := RewardOptions{Partial: true, Format: 1}.Judge(context.Background(), Text{Problem: &p, Output: "<think>a</think>7", Tokens: 3}, 100)
-		if j.Reward != 0 || !strings.Contains(j.Reason, name) {
-			t.Errorf("a verifier that %s: %+v", name, j)
+		if j.Reward != 0 || !strings.Contains(j.Reason, why) {
+			t.Errorf("a verifier that %s: %+v", why, j)
 		}
 	}
 }
