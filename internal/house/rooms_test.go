@@ -50,6 +50,7 @@ var floors = [][]string{
 	{"serve/web"},
 	{"serve"},
 	{"cmd/sonde"},
+	{"examples", "examples/*"},
 }
 
 // openers are the rooms that may open shared libraries.
