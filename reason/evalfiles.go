@@ -176,7 +176,7 @@ func (l evalLine) text(names ...string) (string, error) {
 		}
 		return "", fmt.Errorf("the field %q is neither a string nor a number", n)
 	}
-	return "", fmt.Errorf("the field %q is missing", strings.Join(names, `" or "`))
+	return "", fmt.Errorf(`the field "%s" is missing`, strings.Join(names, `" or "`))
 }
 
 // detectFormat tells the format by a line's fields.
