@@ -10,6 +10,10 @@ import (
 type Packed struct {
 	Lens   []int   // tokens of each sequence; they add up to len(Tokens)
 	Tokens []int32 // [T]
+	// Prefix, where not nil, says for each sequence which earlier one it continues, seeing
+	// all of that one's tokens before its own, -1 for none: the samples of a group share
+	// their prompt's rows. One that is continued continues none.
+	Prefix []int
 	// Targets are the tokens after each of Tokens whose probability is asked for,
 	// negative where none is: a prompt's, the place after a sequence's end.
 	Targets []int32

@@ -7,25 +7,6 @@ import (
 	"sonde/compute"
 )
 
-// Positions are the places of tokens within sequences side by side of the given
-// lengths, and the longest length.
-func Positions(lens []int) (pos []int32, longest int) {
-	total := 0
-	for _, n := range lens {
-		if n < 0 {
-			panic(fmt.Sprintf("model: a sequence of %d tokens", n))
-		}
-		total, longest = total+n, max(longest, n)
-	}
-	pos = make([]int32, 0, total)
-	for _, n := range lens {
-		for i := range n {
-			pos = append(pos, int32(i))
-		}
-	}
-	return pos, longest
-}
-
 // Vocabulary is the end of a Pass: those of its rows that have a target meet the head.
 // It is what architectures build their Pass from.
 type Vocabulary struct {

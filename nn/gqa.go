@@ -34,6 +34,8 @@ type GQARecord struct {
 	K, V         compute.Tensor // [T, KVHeads*Dim]: normed and roped keys, values
 	QNorm, KNorm NormRecord     // over [T*Heads, Dim] and [T*KVHeads, Dim]
 	Attn         compute.AttentionArgs
+	Out          compute.Tensor // [T, Heads*Dim]: the heads' outputs
+	pack         Packing
 
 	// DQ, DK and DV are the gradients at the projections, DQN and DKN those after the
 	// norms.
@@ -72,31 +74,34 @@ func heads(be compute.Backend, ar *compute.Arena, d GQADims, y, bias, norm compu
 }
 
 // attend runs attention over seqs and is y += its output projected.
-func (m *GQA) attend(be compute.Backend, y compute.Tensor, rec *GQARecord) {
+func (m *GQA) attend(be compute.Backend, ar *compute.Arena, y compute.Tensor, rec *GQARecord) {
 	be.Attention(rec.Attn)
-	LinearBias(be, y, rec.Attn.O, m.O, m.OBias, true)
+	rec.Out = rec.pack.gather(be, ar, rec.Attn.O)
+	LinearBias(be, y, rec.Out, m.O, m.OBias, true)
 }
 
-// Forward is y += attention(x), causal within each of the sequences side by side whose
-// lengths lens lists; x, y [T, D], pos [1, T] positions, table as compute.RopeArgs has it.
-func (m *GQA) Forward(be compute.Backend, ar *compute.Arena, d GQADims, lens []int, y, x, pos, table compute.Tensor, rec *GQARecord) {
+// Forward is y += attention(x), causal within each of the sequences of pack; x, y [T, D],
+// pos [1, T] positions, table as compute.RopeArgs has it.
+func (m *GQA) Forward(be compute.Backend, ar *compute.Arena, d GQADims, pack Packing, y, x, pos, table compute.Tensor, rec *GQARecord) {
 	q := m.project(be, ar, d, x, pos, table, rec)
-	t := x.NumRows()
+	rec.pack = pack
+	q, k, v := pack.spread(be, ar, q), pack.spread(be, ar, rec.K), pack.spread(be, ar, rec.V)
+	t := q.NumRows()
 	rec.Attn = compute.AttentionArgs{Heads: d.Heads, KVHeads: d.KVHeads, Dim: d.Dim, Scale: d.Scale,
 		Q: q, O: ar.F32(t, d.Heads*d.Dim), LSE: ar.F32(t, d.Heads)}
-	rec.Attn.Seqs = make([]compute.AttentionSeq, len(lens))
+	rec.Attn.Seqs = make([]compute.AttentionSeq, len(pack.Lens))
 	row := 0
-	for i, n := range lens {
-		rec.Attn.Seqs[i] = compute.AttentionSeq{Row: row, Rows: n, K: rec.K.Rows(row, row+n), V: rec.V.Rows(row, row+n)}
+	for i, n := range pack.Lens {
+		rec.Attn.Seqs[i] = compute.AttentionSeq{Row: row, Rows: n, K: k.Rows(row, row+n), V: v.Rows(row, row+n)}
 		row += n
 	}
-	m.attend(be, y, rec)
+	m.attend(be, ar, y, rec)
 }
 
 // Extend is y += attention(x) for new rows of sequences with caches: each one's keys
 // and values are written to K and V [at least Start+Rows, KVHeads*Dim] from row Start
 // on, and its rows see all that is there. A row's result is Forward's, bit for bit. No
-// backward follows; rec holds what a tap may look at (X, Attn.O).
+// backward follows; rec holds what a tap may look at (X, Out).
 func (m *GQA) Extend(be compute.Backend, ar *compute.Arena, d GQADims, y, x, pos, table compute.Tensor, seqs []compute.AttentionSeq, rec *GQARecord) {
 	q := m.project(be, ar, d, x, pos, table, rec)
 	for _, s := range seqs {
@@ -105,7 +110,7 @@ func (m *GQA) Extend(be compute.Backend, ar *compute.Arena, d GQADims, y, x, pos
 	}
 	rec.Attn = compute.AttentionArgs{Heads: d.Heads, KVHeads: d.KVHeads, Dim: d.Dim, Scale: d.Scale,
 		Q: q, O: ar.F32(x.NumRows(), d.Heads*d.Dim), Seqs: seqs}
-	m.attend(be, y, rec)
+	m.attend(be, ar, y, rec)
 }
 
 // BackwardInput writes dx, the gradient of Forward to x.
@@ -114,11 +119,7 @@ func (m *GQA) BackwardInput(be compute.Backend, ar *compute.Arena, d GQADims, dx
 	do := ar.F32(t, d.Heads*d.Dim)
 	LinearBackwardInput(be, do, dy, m.O, false)
 	rec.DY, rec.DQN, rec.DKN, rec.DV = dy, ar.F32(t, d.Heads*d.Dim), ar.F32(t, d.KVHeads*d.Dim), ar.F32(t, d.KVHeads*d.Dim)
-	g := compute.AttentionGrads{DO: do, DQ: rec.DQN}
-	for _, s := range rec.Attn.Seqs {
-		g.DK, g.DV = append(g.DK, rec.DKN.Rows(s.Row, s.Row+s.Rows)), append(g.DV, rec.DV.Rows(s.Row, s.Row+s.Rows))
-	}
-	be.AttentionBackward(rec.Attn, g)
+	rec.attendBackward(be, ar, do)
 	be.Rope(d.rope(rec.DQN, pos, table, d.Heads, true))
 	be.Rope(d.rope(rec.DKN, pos, table, d.KVHeads, true))
 	rec.DQ = headsBackward(be, ar, d, rec.DQN, m.QNorm, &rec.QNorm)
@@ -126,6 +127,25 @@ func (m *GQA) BackwardInput(be compute.Backend, ar *compute.Arena, d GQADims, dx
 	LinearBackwardInput(be, dx, rec.DQ, m.Q, false)
 	LinearBackwardInput(be, dx, rec.DK, m.K, true)
 	LinearBackwardInput(be, dx, rec.DV, m.V, true)
+}
+
+// attendBackward writes DQN, DKN and DV, given the gradient to the heads' outputs.
+func (rec *GQARecord) attendBackward(be compute.Backend, ar *compute.Arena, do compute.Tensor) {
+	p, dq, dk, dv := rec.pack, rec.DQN, rec.DKN, rec.DV
+	if p.shared() {
+		n := p.Rows.NumCols()
+		dq, dk, dv = ar.F32(n, dq.NumCols()), ar.F32(n, dk.NumCols()), ar.F32(n, dv.NumCols())
+	}
+	g := compute.AttentionGrads{DO: p.gatherBackward(be, ar, do), DQ: dq}
+	for _, s := range rec.Attn.Seqs {
+		g.DK, g.DV = append(g.DK, dk.Rows(s.Row, s.Row+s.Rows)), append(g.DV, dv.Rows(s.Row, s.Row+s.Rows))
+	}
+	be.AttentionBackward(rec.Attn, g)
+	if p.shared() {
+		p.spreadBackward(be, rec.DQN, dq)
+		p.spreadBackward(be, rec.DKN, dk)
+		p.spreadBackward(be, rec.DV, dv)
+	}
 }
 
 // headsBackward goes back through the norm of each head, where there is one.
@@ -141,7 +161,7 @@ func headsBackward(be compute.Backend, ar *compute.Arena, d GQADims, dn, norm co
 
 // BackwardWeight adds the gradients of the weights to g; absent ones are passed over.
 func (m *GQA) BackwardWeight(be compute.Backend, d GQADims, g *GQA, rec *GQARecord) {
-	LinearBackwardWeight(be, g.O, rec.DY, rec.Attn.O, m.O)
+	LinearBackwardWeight(be, g.O, rec.DY, rec.Out, m.O)
 	BiasBackward(be, g.OBias, rec.DY)
 	LinearBackwardWeight(be, g.V, rec.DV, rec.X, m.V)
 	BiasBackward(be, g.VBias, rec.DV)

@@ -115,7 +115,7 @@ func TestGQAGradient(t *testing.T) {
 		pos, table := b.positions(slices.Repeat([]int{n}, seqs), c.d.Dim)
 		y, dx := b.zero(seqs*n, dim), b.zero(seqs*n, dim)
 		var rec GQARecord
-		m.Forward(b.be, b.ar, c.d, slices.Repeat([]int{n}, seqs), y, x, pos, table, &rec)
+		m.Forward(b.be, b.ar, c.d, Packing{Lens: slices.Repeat([]int{n}, seqs)}, y, x, pos, table, &rec)
 		b.checkForward(c.name, y, w.forward(c.d, seqs, xm))
 		g := *m
 		Walk(&g, "", false, func(_ Param, t *compute.Tensor, _ bool) { *t = b.zero(t.NumRows(), t.NumCols()) })
@@ -143,7 +143,7 @@ func TestGQAFrozen(t *testing.T) {
 	x, _ := b.random(3, 8, 1)
 	pos, table := b.positions([]int{3}, d.Dim)
 	var rec GQARecord
-	m.Forward(b.be, b.ar, d, []int{3}, b.zero(3, 8), x, pos, table, &rec)
+	m.Forward(b.be, b.ar, d, Packing{Lens: []int{3}}, b.zero(3, 8), x, pos, table, &rec)
 	dx := b.zero(3, 8)
 	m.BackwardInput(b.be, b.ar, d, dx, x, pos, table, &rec)
 	m.BackwardWeight(b.be, d, &GQA{}, &rec)
@@ -162,7 +162,7 @@ func TestGQAExtendEqualsForward(t *testing.T) {
 	x, _ := b.random(2*n, dim, 1)
 	pos, table := b.positions([]int{n, n}, d.Dim)
 	want := b.zero(2*n, dim)
-	m.Forward(b.be, b.ar, d, []int{n, n}, want, x, pos, table, &GQARecord{})
+	m.Forward(b.be, b.ar, d, Packing{Lens: []int{n, n}}, want, x, pos, table, &GQARecord{})
 	feed := func(piece int) compute.Tensor {
 		y := b.zero(2*n, dim)
 		var k, v [2]compute.Tensor

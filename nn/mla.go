@@ -43,6 +43,7 @@ type MLARecord struct {
 	Picks         compute.Tensor // [T, TopK], the indexer's
 	Chosen        func()         // where set, called when Picks are there, before they are used
 	Out           compute.Tensor // [T, H*V]: the heads' outputs
+	pack          Packing
 
 	DY, DQ, DQA, DQAN, DKV, DCKV, DKVA compute.Tensor
 }
@@ -76,13 +77,14 @@ func (d MLADims) ropeK(kv, pos, table compute.Tensor, inverse bool) compute.Rope
 }
 
 // Forward is y += attention(x) in the expanded form, causal within each of the sequences
-// of lens rows that lie one after another; x, y [T, D], pos [1, T] positions, table as
-// compute.RopeArgs has it.
-func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, lens []int, y, x, pos, table compute.Tensor, rec *MLARecord) {
+// of pack; x, y [T, D], pos [1, T] positions, table as compute.RopeArgs has it.
+func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, pack Packing, y, x, pos, table compute.Tensor, rec *MLARecord) {
 	q := m.query(be, ar, d, x, pos, table, rec)
 	kv, kr := m.expand(be, ar, d, pos, table, rec)
-	seqs, longest, row := make([]ExpandedSeq, len(lens)), 0, 0
-	for i, n := range lens {
+	rec.pack = pack
+	q, kv, kr = pack.spread(be, ar, q), pack.spread(be, ar, kv), pack.spread(be, ar, kr)
+	seqs, longest, row := make([]ExpandedSeq, len(pack.Lens)), 0, 0
+	for i, n := range pack.Lens {
 		seqs[i] = ExpandedSeq{MLASeq: compute.MLASeq{Row: row, Rows: n, KV: kv.Rows(row, row+n), KR: kr.Rows(row, row+n)}}
 		longest = max(longest, n)
 		if m.Index != nil {
@@ -90,7 +92,7 @@ func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, lens []i
 		}
 		row += n
 	}
-	m.attend(be, ar, d, y, x, q, pos, table, seqs, longest, rec, ar.F32(x.NumRows(), d.Heads))
+	m.attend(be, ar, d, y, q, pos, table, seqs, longest, rec, ar.F32(q.NumRows(), d.Heads))
 }
 
 // expand computes what the expanded form remembers of each row: kv [T, H*(Nope+V)], and
@@ -107,21 +109,24 @@ func (m *MLA) expand(be compute.Backend, ar *compute.Arena, d MLADims, pos, tabl
 
 // attend is y += the expanded form's attention over seqs, the longest of which then has
 // longest rows. lse may be absent.
-func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, x, q, pos, table compute.Tensor, seqs []ExpandedSeq, longest int, rec *MLARecord, lse compute.Tensor) {
-	rec.Out = ar.F32(x.NumRows(), d.Heads*d.V)
-	rec.Attn = compute.MLAArgs{Heads: d.Heads, Nope: d.Nope, Rope: d.Rope, V: d.V, Scale: d.Scale, Q: q, O: rec.Out, LSE: lse,
+func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, q, pos, table compute.Tensor, seqs []ExpandedSeq, longest int, rec *MLARecord, lse compute.Tensor) {
+	rec.Attn = compute.MLAArgs{Heads: d.Heads, Nope: d.Nope, Rope: d.Rope, V: d.V, Scale: d.Scale, Q: q, O: ar.F32(q.NumRows(), d.Heads*d.V), LSE: lse,
 		Seqs: make([]compute.MLASeq, len(seqs))}
 	index := make([]IndexSeq, len(seqs))
 	for i, s := range seqs {
 		rec.Attn.Seqs[i], index[i] = s.MLASeq, IndexSeq{s.Row, s.Rows, s.Start, s.Keys}
 	}
 	if m.Index != nil {
-		m.choose(be, ar, d, x, pos, table, index, rec)
+		if rec.pack.shared() {
+			pos = rec.pack.Pos
+		}
+		m.choose(be, ar, d, rec.pack.spread(be, ar, rec.X), rec.pack.spread(be, ar, rec.QAN), pos, table, index, rec)
 		if longest > d.Index.TopK {
 			rec.Attn.Picks = rec.Picks
 		}
 	}
 	be.MLAForward(rec.Attn)
+	rec.Out = rec.pack.gather(be, ar, rec.Attn.O)
 	Linear(be, y, rec.Out, m.O, true)
 }
 
@@ -146,12 +151,12 @@ func (m *MLA) ExtendExpanded(be compute.Backend, ar *compute.Arena, d MLADims, y
 		be.Copy(s.KR.Rows(s.Start, end), kr.Rows(s.Row, s.Row+s.Rows))
 		longest = max(longest, end)
 	}
-	m.attend(be, ar, d, y, x, q, pos, table, seqs, longest, rec, compute.Tensor{})
+	m.attend(be, ar, d, y, q, pos, table, seqs, longest, rec, compute.Tensor{})
 }
 
 // choose runs the indexer.
-func (m *MLA) choose(be compute.Backend, ar *compute.Arena, d MLADims, x, pos, table compute.Tensor, seqs []IndexSeq, rec *MLARecord) {
-	rec.Picks = m.Index.Pick(be, ar, d.Index, x, rec.QAN, pos, table, seqs)
+func (m *MLA) choose(be compute.Backend, ar *compute.Arena, d MLADims, x, latent, pos, table compute.Tensor, seqs []IndexSeq, rec *MLARecord) {
+	rec.Picks = m.Index.Pick(be, ar, d.Index, x, latent, pos, table, seqs)
 	if rec.Chosen != nil {
 		rec.Chosen()
 	}
@@ -164,7 +169,7 @@ func (m *MLA) BackwardInput(be compute.Backend, ar *compute.Arena, d MLADims, dx
 	LinearBackwardInput(be, do, dy, m.O, false)
 	rec.DY, rec.DQ, rec.DKV = dy, ar.F32(t, d.Heads*d.QK()), ar.F32(t, d.Heads*(d.Nope+d.V))
 	rec.DKVA, rec.DCKV = ar.F32(t, d.Latent()), ar.F32(t, d.KVLora)
-	be.MLABackward(rec.Attn, compute.MLAGrads{DO: do, DQ: rec.DQ, DKV: rec.DKV, DKR: rec.DKVA.Cols(d.KVLora, d.Latent())})
+	rec.attendBackward(be, ar, do, rec.DKVA.Cols(d.KVLora, d.Latent()))
 	be.Rope(d.ropeQ(rec.DQ, pos, table, true))
 	be.Rope(d.ropeK(rec.DKVA, pos, table, true))
 
@@ -179,6 +184,21 @@ func (m *MLA) BackwardInput(be compute.Backend, ar *compute.Arena, d MLADims, dx
 	LinearBackwardInput(be, rec.DQAN, rec.DQ, m.QB, false)
 	NormBackwardInput(be, rec.DQA, rec.DQAN, m.QANorm, &rec.QNorm, false)
 	LinearBackwardInput(be, dx, rec.DQA, m.QA, true)
+}
+
+// attendBackward writes DQ, DKV and dkr, given the gradient to the heads' outputs.
+func (rec *MLARecord) attendBackward(be compute.Backend, ar *compute.Arena, do, dkr compute.Tensor) {
+	p := rec.pack
+	if !p.shared() {
+		be.MLABackward(rec.Attn, compute.MLAGrads{DO: do, DQ: rec.DQ, DKV: rec.DKV, DKR: dkr})
+		return
+	}
+	n := p.Rows.NumCols()
+	g := compute.MLAGrads{DO: p.gatherBackward(be, ar, do), DQ: ar.F32(n, rec.DQ.NumCols()), DKV: ar.F32(n, rec.DKV.NumCols()), DKR: ar.F32(n, dkr.NumCols())}
+	be.MLABackward(rec.Attn, g)
+	p.spreadBackward(be, rec.DQ, g.DQ)
+	p.spreadBackward(be, rec.DKV, g.DKV)
+	p.spreadBackward(be, dkr, g.DKR)
 }
 
 // BackwardWeight adds the gradients of the weights to g.
@@ -244,6 +264,6 @@ func (m *MLA) remember(be compute.Backend, ar *compute.Arena, d MLADims, x, pos,
 		index = append(index, IndexSeq{s.Row, s.Rows, s.Start, s.Keys})
 	}
 	if m.Index != nil {
-		m.choose(be, ar, d, x, pos, table, index, rec)
+		m.choose(be, ar, d, x, rec.QAN, pos, table, index, rec)
 	}
 }

@@ -137,7 +137,7 @@ func TestMLAGradient(t *testing.T) {
 		pos, table := b.positions(lens, d.Rope)
 		y, dx := b.zero(rows, dim), b.zero(rows, dim)
 		var rec MLARecord
-		m.Forward(b.be, b.ar, d, lens, y, x, pos, table, &rec)
+		m.Forward(b.be, b.ar, d, Packing{Lens: lens}, y, x, pos, table, &rec)
 		b.checkForward("mla", y, w.forward(d, lens, xm))
 
 		g := b.twinMLA(m)
@@ -262,7 +262,7 @@ func TestRolloutsEqualTraining(t *testing.T) {
 		}
 		pos, table := b.positions(lens, d.Rope)
 		y := b.zero(92, dim)
-		m.Forward(b.be, b.ar, d, lens, y, x, pos, table, &MLARecord{})
+		m.Forward(b.be, b.ar, d, Packing{Lens: lens}, y, x, pos, table, &MLARecord{})
 		for _, piece := range []int{1, 2, 7, 64, 100} {
 			if got := b.expandedRun(m, d, x, table, lens, piece); !slices.Equal(b.get(got), b.get(y)) {
 				t.Errorf("top %d: fed %d rows at a time, the bits differ from the packed pass", top, piece)
@@ -285,7 +285,7 @@ func TestIndexer(t *testing.T) {
 	pos, table := b.positions(lens, d.Rope)
 	expanded := func() compute.Tensor {
 		y := b.zero(seqs*n, dim)
-		m.Forward(b.be, b.ar, d, lens, y, x, pos, table, &MLARecord{})
+		m.Forward(b.be, b.ar, d, Packing{Lens: lens}, y, x, pos, table, &MLARecord{})
 		return y
 	}
 	d.Index.TopK = n

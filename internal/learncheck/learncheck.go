@@ -249,13 +249,8 @@ func Gradients(t *testing.T, m model.Learner) {
 	if !slices.Equal(b, c) {
 		t.Error("gradients under recomputation have other bits")
 	}
-	norm, diff := 0.0, 0.0
-	for i := range a {
-		norm += float64(a[i]) * float64(a[i])
-		diff += float64(a[i]-b[i]) * float64(a[i]-b[i])
-	}
-	if !(math.Sqrt(diff/norm) < 2e-6) {
-		t.Errorf("gradients side by side differ from those alone by %.2g of their length", math.Sqrt(diff/norm))
+	if d := distance(b, a); !(d < 2e-6) {
+		t.Errorf("gradients side by side differ from those alone by %.2g of their length", d)
 	}
 }
 
@@ -268,4 +263,74 @@ func Flatten(be compute.Backend, w model.Weights) []float32 {
 		out = append(out, v...)
 	}
 	return out
+}
+
+// Prefix fails unless texts that share their beginning learn from it as if each had it to
+// itself: log-probabilities to the last bit, gradients to a few.
+func Prefix(t *testing.T, m model.Learner) {
+	t.Helper()
+	ar := m.Backend().NewArena("learncheck")
+	defer ar.Free()
+	rng := rand.New(rand.NewPCG(6, 6))
+	texts := Texts(7, 4, 30, m.Describe().Vocab())
+	prompt := texts[0]
+	shared := model.Packed{Lens: []int{len(prompt)}, Prefix: []int{-1}, Tokens: prompt, Targets: slices.Repeat([]int32{-1}, len(prompt))}
+	var alone model.Packed
+	var coef, sharedCoef, aloneCoef []float32
+	sharedCoef = make([]float32, len(prompt))
+	add := func(p *model.Packed, text []int32, targets []int32) {
+		p.Lens, p.Tokens, p.Targets = append(p.Lens, len(text)), append(p.Tokens, text...), append(p.Targets, targets...)
+	}
+	for i, text := range texts[1:] {
+		coef = coef[:0]
+		for range text {
+			coef = append(coef, float32(rng.NormFloat64()))
+		}
+		targets := append(slices.Clone(text[1:]), -1)
+		add(&shared, text, targets)
+		sharedCoef = append(sharedCoef, coef...)
+		if i == 1 { // one has nothing to do with the others
+			shared.Prefix = append(shared.Prefix, -1)
+			add(&alone, text, targets)
+			aloneCoef = append(aloneCoef, coef...)
+			continue
+		}
+		shared.Prefix = append(shared.Prefix, 0)
+		add(&alone, slices.Concat(prompt, text), append(slices.Repeat([]int32{-1}, len(prompt)), targets...))
+		aloneCoef = append(append(aloneCoef, make([]float32, len(prompt))...), coef...)
+	}
+	run := func(p model.Packed, coef []float32, recompute bool) (logp, grads []float32) {
+		mark := ar.Mark()
+		defer ar.Release(mark)
+		g := m.NewTwin(ar)
+		pass := m.Learn(ar, p, model.StepOptions{Scale: 1, Recompute: recompute})
+		all, _ := pass.LogProbs()
+		for i, target := range p.Targets {
+			if target >= 0 {
+				logp = append(logp, all[i])
+			}
+		}
+		pass.Backward(coef, g)
+		return logp, Flatten(m.Backend(), g)
+	}
+	want, wantGrads := run(alone, aloneCoef, false)
+	for _, recompute := range []bool{false, true} {
+		got, grads := run(shared, sharedCoef, recompute)
+		if !slices.Equal(got, want) {
+			t.Errorf("log-probabilities after a shared beginning are %v, after one's own %v", got, want)
+		}
+		if d := distance(grads, wantGrads); !(d < 2e-6) {
+			t.Errorf("gradients of texts with a shared beginning differ by %.2g of their length", d)
+		}
+	}
+}
+
+// distance is the length of a-b over that of b.
+func distance(a, b []float32) float64 {
+	norm, diff := 0.0, 0.0
+	for i := range b {
+		norm += float64(b[i]) * float64(b[i])
+		diff += float64(a[i]-b[i]) * float64(a[i]-b[i])
+	}
+	return math.Sqrt(diff / norm)
 }

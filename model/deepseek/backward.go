@@ -12,7 +12,7 @@ import (
 func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads model.Weights, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, b.Lens(), b.Tokens, b.Targets, o)
+	p := m.newPass(ar, b.Lens(), nil, b.Tokens, b.Targets, o)
 	return p.lossAndGrad(b, grads.(*Model))
 }
 
@@ -162,7 +162,7 @@ func (p *pass) backwardLayerWeight(l, g *Layer, rec *layerRecord) {
 func (m *Model) Loss(ar *compute.Arena, b model.Batch, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, b.Lens(), b.Tokens, b.Targets, o)
+	p := m.newPass(ar, b.Lens(), nil, b.Tokens, b.Targets, o)
 	p.forward(true)
 	res := model.StepResult{Loads: p.loads()}
 	res.Loss, res.Tokens = p.lossOnly(p.hn, b.Targets[0], p.ids[1])
@@ -190,7 +190,7 @@ func (m *Model) LogProbs(ar *compute.Arena, seqs int, tokens, targets []int32) [
 	mark := ar.Mark()
 	defer ar.Release(mark)
 	b := model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs}
-	p := m.newPass(ar, b.Lens(), tokens, [][]int32{targets}, model.StepOptions{})
+	p := m.newPass(ar, b.Lens(), nil, tokens, [][]int32{targets}, model.StepOptions{})
 	p.forward(true)
 	out := make([]float32, len(tokens))
 	m.be.DownloadF32(out, p.logProb(p.hn, p.ids[1]))

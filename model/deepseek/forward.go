@@ -26,8 +26,9 @@ type pass struct {
 	m     *Model
 	ar    *compute.Arena
 	o     model.StepOptions
-	lens  []int // of the sequences
-	t     int   // rows
+	lens  []int // of the sequences, what they share not counted
+	pack  nn.Packing
+	t     int // rows
 	pos   compute.Tensor
 	ids   []compute.Tensor // ids[d]: tokens shifted by d, -1 where there is none
 	next  []compute.Tensor // ids[d+1] for the MTP modules' embeddings, 0 where there is none
@@ -52,12 +53,12 @@ type mtpRecord struct {
 	hn           compute.Tensor
 }
 
-func (m *Model) newPass(ar *compute.Arena, lens []int, tokens []int32, targets [][]int32, o model.StepOptions) *pass {
-	pos, longest := model.Positions(lens)
+func (m *Model) newPass(ar *compute.Arena, lens, prefix []int, tokens []int32, targets [][]int32, o model.StepOptions) *pass {
+	pack, pos, longest := model.Packing(m.be, ar, lens, prefix)
 	if len(tokens) != len(pos) || longest > m.cfg.MaxPositionEmbedding {
 		panic(fmt.Sprintf("deepseek: %d tokens for sequences of %d together, the longest of %d (at most %d)", len(tokens), len(pos), longest, m.cfg.MaxPositionEmbedding))
 	}
-	p := &pass{m: m, ar: ar, o: o, lens: lens, t: len(pos), rope: m.rope.Upto(longest)}
+	p := &pass{m: m, ar: ar, o: o, lens: lens, pack: pack, t: len(pos), rope: m.rope.Upto(longest)}
 	p.pos = p.upload(pos)
 	p.ids = append(p.ids, p.upload(tokens))
 	for _, target := range targets {
@@ -151,7 +152,7 @@ func (p *pass) runLayer(l *Layer, x, out compute.Tensor, rec *layerRecord) {
 	rec.h1, rec.h2 = p.ar.F32(p.t, d), p.ar.F32(p.t, d)
 	nn.Norm(be, p.ar, rec.h1, x, l.InputNorm, eps, &rec.inNorm)
 	be.Copy(rec.mid, x)
-	l.Attn.Forward(be, p.ar, m.cfg.mla(), p.lens, rec.mid, rec.h1, p.pos, p.rope, &rec.attn)
+	l.Attn.Forward(be, p.ar, m.cfg.mla(), p.pack, rec.mid, rec.h1, p.pos, p.rope, &rec.attn)
 	nn.Norm(be, p.ar, rec.h2, rec.mid, l.PostNorm, eps, &rec.midNorm)
 	be.Copy(out, rec.mid)
 	if l.MLP != nil {

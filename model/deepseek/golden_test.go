@@ -298,7 +298,7 @@ func (g *goldenCase) run() {
 
 func (g *goldenCase) forwardAndGradients() {
 	grads := g.m.Twin(g.ar)
-	p := g.m.newPass(g.ar, g.b.Lens(), g.b.Tokens, g.b.Targets, model.StepOptions{MTPLambda: 0.3, Scale: 1})
+	p := g.m.newPass(g.ar, g.b.Lens(), nil, g.b.Tokens, g.b.Targets, model.StepOptions{MTPLambda: 0.3, Scale: 1})
 	g.watch(g.b.SeqLen)
 	res := p.lossAndGrad(g.b, grads)
 	g.unwatch()
@@ -417,7 +417,7 @@ func (g *goldenCase) bfloat16() {
 		g.m.be.Copy(p.T, g.m.Params()[i].T)
 	}
 	m.SetTap(givenIndex{g: g, m: m})
-	p := m.newPass(g.ar, g.b.Lens(), g.b.Tokens, g.b.Targets, model.StepOptions{})
+	p := m.newPass(g.ar, g.b.Lens(), nil, g.b.Tokens, g.b.Targets, model.StepOptions{})
 	p.forward(true)
 	m.SetTap(nil)
 	out := g.ar.F32(p.t, v)

@@ -25,7 +25,7 @@ type learning struct {
 // the caller's mistakes and panic.
 func (m *Model) Learn(ar *compute.Arena, p model.Packed, o model.StepOptions) model.Pass {
 	o.MTPLambda = 0
-	q := m.newPass(ar, p.Lens, p.Tokens, nil, o)
+	q := m.newPass(ar, p.Lens, p.Prefix, p.Tokens, nil, o)
 	q.follow(p.Routes)
 	q.forward(false)
 	return &learning{q, model.NewVocabulary(m.be, ar, &p, q.hn, m.Head, func(rows compute.Tensor) { m.showLogits(0, rows) }), q.loads()}

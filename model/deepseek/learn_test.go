@@ -120,3 +120,18 @@ type observer struct {
 }
 
 func (o *observer) ObserveWeight(_, _, _ compute.Tensor) { o.n++ }
+
+// TestLearnPrefix: sequences that continue another see it as their own beginning.
+func TestLearnPrefix(t *testing.T) {
+	be, err := cpu.New(cpu.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	for _, cfg := range []*Config{toy(), toyV2(), toyV32()} {
+		m, _, _ := toyModel(t, cfg)
+		learncheck.Prefix(t, m)
+		m, _, _ = toyModelOn(t, be, cfg)
+		learncheck.Prefix(t, m)
+	}
+}

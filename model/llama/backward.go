@@ -13,7 +13,7 @@ import (
 func (m *Model) LossAndGrad(ar *compute.Arena, b model.Batch, grads model.Weights, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	return m.newPass(ar, b.Lens(), b.Tokens, o).lossAndGrad(b, grads.(*Model))
+	return m.newPass(ar, b.Lens(), nil, b.Tokens, o).lossAndGrad(b, grads.(*Model))
 }
 
 func (p *pass) lossAndGrad(b model.Batch, g *Model) model.StepResult {

@@ -24,8 +24,8 @@ type pass struct {
 	m     *Model
 	ar    *compute.Arena
 	o     model.StepOptions
-	lens  []int // of the sequences
-	t     int   // rows
+	pack  nn.Packing
+	t     int // rows
 	pos   compute.Tensor
 	table compute.Tensor
 	ids   compute.Tensor
@@ -34,12 +34,12 @@ type pass struct {
 	hn    compute.Tensor // after the final norm
 }
 
-func (m *Model) newPass(ar *compute.Arena, lens []int, tokens []int32, o model.StepOptions) *pass {
-	pos, longest := model.Positions(lens)
+func (m *Model) newPass(ar *compute.Arena, lens, prefix []int, tokens []int32, o model.StepOptions) *pass {
+	pack, pos, longest := model.Packing(m.be, ar, lens, prefix)
 	if len(tokens) != len(pos) || longest > m.cfg.MaxPositionEmbedding {
 		panic(fmt.Sprintf("llama: %d tokens for sequences of %d together, the longest of %d (at most %d)", len(tokens), len(pos), longest, m.cfg.MaxPositionEmbedding))
 	}
-	p := &pass{m: m, ar: ar, o: o, lens: lens, t: len(pos), table: m.rope.Upto(longest)}
+	p := &pass{m: m, ar: ar, o: o, pack: pack, t: len(pos), table: m.rope.Upto(longest)}
 	p.pos, p.ids = p.upload(pos), p.upload(tokens)
 	return p
 }
@@ -91,7 +91,7 @@ func (p *pass) runLayer(l *Layer, x, out compute.Tensor, rec *layerRecord) {
 	rec.h1, rec.h2 = p.ar.F32(p.t, d), p.ar.F32(p.t, d)
 	nn.Norm(be, p.ar, rec.h1, x, l.InputNorm, m.eps(), &rec.inNorm)
 	be.Copy(rec.mid, x)
-	l.Attn.Forward(be, p.ar, m.cfg.gqa(), p.lens, rec.mid, rec.h1, p.pos, p.table, &rec.attn)
+	l.Attn.Forward(be, p.ar, m.cfg.gqa(), p.pack, rec.mid, rec.h1, p.pos, p.table, &rec.attn)
 	nn.Norm(be, p.ar, rec.h2, rec.mid, l.PostNorm, m.eps(), &rec.midNorm)
 	be.Copy(out, rec.mid)
 	l.MLP.Forward(be, p.ar, out, rec.h2, &rec.mlp)
@@ -103,7 +103,7 @@ func (m *Model) LogProbs(ar *compute.Arena, seqs int, tokens, targets []int32) [
 	mark := ar.Mark()
 	defer ar.Release(mark)
 	b := model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs}
-	p := m.newPass(ar, b.Lens(), tokens, model.StepOptions{})
+	p := m.newPass(ar, b.Lens(), nil, tokens, model.StepOptions{})
 	p.forward(true)
 	out := make([]float32, len(tokens))
 	m.be.DownloadF32(out, p.logProb(p.upload(targets)))
@@ -121,7 +121,7 @@ func (p *pass) logProb(targets compute.Tensor) compute.Tensor {
 func (m *Model) Loss(ar *compute.Arena, b model.Batch, o model.StepOptions) model.StepResult {
 	mark := ar.Mark()
 	defer ar.Release(mark)
-	p := m.newPass(ar, b.Lens(), b.Tokens, o)
+	p := m.newPass(ar, b.Lens(), nil, b.Tokens, o)
 	p.forward(true)
 	n := model.CountTargets(b.Targets[0])
 	return model.StepResult{Loss: p.meanLoss(p.logProb(p.upload(b.Targets[0])), n), Tokens: n}

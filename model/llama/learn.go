@@ -26,7 +26,7 @@ type learning struct {
 // here. Lengths that do not add up, tokens outside the vocabulary and sequences longer
 // than the context are the caller's mistakes and panic.
 func (m *Model) Learn(ar *compute.Arena, p model.Packed, o model.StepOptions) model.Pass {
-	q := m.newPass(ar, p.Lens, p.Tokens, o)
+	q := m.newPass(ar, p.Lens, p.Prefix, p.Tokens, o)
 	q.forward(false)
 	head, _ := m.head()
 	return &learning{q, model.NewVocabulary(m.be, ar, &p, q.hn, head, m.showHead)}

@@ -94,3 +94,18 @@ func TestForkOfAnother(t *testing.T) {
 		}()
 	}
 }
+
+// TestLearnPrefix: sequences that continue another see it as their own beginning.
+func TestLearnPrefix(t *testing.T) {
+	be, err := cpu.New(cpu.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	for _, cfg := range toys() {
+		m, _, _ := toyModel(t, cfg)
+		learncheck.Prefix(t, m)
+		m, _, _ = toyModelOn(t, be, cfg)
+		learncheck.Prefix(t, m)
+	}
+}

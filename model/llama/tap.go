@@ -26,7 +26,7 @@ func (m *Model) showAttention(layer int, r *nn.GQARecord) {
 	for _, p := range []string{"q_proj.weight", "k_proj.weight", "v_proj.weight"} {
 		m.tap.Linear(name+p, r.X)
 	}
-	m.tap.Linear(name+"o_proj.weight", r.Attn.O)
+	m.tap.Linear(name+"o_proj.weight", r.Out)
 }
 
 // showMLP shows what the matrices of a layer's feed-forward met.
