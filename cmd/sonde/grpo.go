@@ -11,19 +11,21 @@ import (
 type grpoCmd struct {
 	Model              string `arg:"" optional:"" help:"The model to begin with: a folder, such as a run's, or a name on the hub."`
 	reason.GRPOOptions `embed:""`
-	Resume             bool `help:"Go on with the run in --out; the model and the other flags may be left out."`
+	loraFlags
+	Resume bool `help:"Go on with the run in --out; the model and the other flags may be left out."`
 	threadFlag
 	uiFlag
 }
 
 // Help is shown with the flags.
 func (grpoCmd) Help() string {
-	return `Reinforcement learning with verifiable rewards: the model answers each problem several times, a program judges the answers, and those that are better than the others become likelier. The run's folder is a model in Hugging Face's layout, with the state of training beside it. Ctrl-C saves; a run that was stopped in any way goes on with --resume, and gives the very numbers it would have given without the stop.
+	return `Reinforcement learning with verifiable rewards: the model answers each problem several times, a program judges the answers, and those that are better than the others become likelier. The run's folder is a model in Hugging Face's layout (with --lora an adapter in PEFT's), with the state of training beside it. Ctrl-C saves; a run that was stopped in any way goes on with --resume, and gives the very numbers it would have given without the stop.
 
 Examples:
   sonde grpo runs/base --tasks chain-sum@4 --out runs/rl --steps 60 --lr 3e-4
   sonde grpo runs/sft --tasks "all" --objective dapo --out runs/rl
   sonde grpo runs/sft --data problems.jsonl --kl 0.001 --group 8 --out runs/rl
+  sonde grpo smollm2-q4_1.gguf --data sums.jsonl --lora 16 --out runs/sums
   sonde grpo --out runs/rl --resume --ui`
 }
 
@@ -37,6 +39,10 @@ func (c grpoCmd) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		c.GRPOOptions.Model = path
+	}
+	var err error
+	if c.GRPOOptions.LoRA, err = c.loraFlags.options(seedOr1(c.Seed)); err != nil {
+		return err
 	}
 	be, err := cpu.New(cpu.Options{Threads: c.Threads})
 	if err != nil {

@@ -29,20 +29,20 @@ import (
 // Options say which weights are adapted and how. They mean what the keys of PEFT's
 // adapter_config.json mean.
 type Options struct {
-	Rank int // r, 1 to MaxRank
+	Rank int `json:"rank"` // r, 1 to MaxRank
 	// Alpha is lora_alpha; 0 stands for 2*Rank.
-	Alpha float64
+	Alpha float64 `json:"alpha,omitempty"`
 	// RSLoRA divides alpha by sqrt(r) instead of r (use_rslora).
-	RSLoRA bool
+	RSLoRA bool `json:"rslora,omitempty"`
 	// Targets are the ends of names of linear layers, "q_proj" or "mlp.up_proj", or
 	// AllLinear (target_modules); none stands for AllLinear.
-	Targets []string
+	Targets []string `json:"targets,omitempty"`
 	// Ranks and Alphas are exceptions: regular expressions for the ends of layers' names
 	// (rank_pattern, alpha_pattern).
-	Ranks  map[string]int
-	Alphas map[string]float64
+	Ranks  map[string]int     `json:"ranks,omitempty"`
+	Alphas map[string]float64 `json:"alphas,omitempty"`
 	// Seed is that of A's numbers.
-	Seed uint64
+	Seed uint64 `json:"seed"`
 }
 
 // AllLinear as a target stands for every linear layer that can be adapted: those of
