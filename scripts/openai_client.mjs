@@ -57,7 +57,7 @@ check("leaving a stream", health.status === "ok" && health.waiting === 0, health
 for (const [name, request, status] of [
   ["unknown model", { model: "nothing", prompt: "x" }, 404],
   ["negative max_tokens", { model, prompt: "x", max_tokens: -1 }, 400],
-  ["tools", { model, messages, tools: [{ type: "function", function: { name: "f", parameters: {} } }] }, 400],
+  ["response_format", { model, messages, response_format: { type: "json_object" } }, 400],
 ]) {
   try {
     await (request.messages ? client.chat : client).completions.create(request);
