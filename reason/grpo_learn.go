@@ -3,6 +3,7 @@ package reason
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"sonde/compute"
 	"sonde/model"
@@ -58,10 +59,10 @@ func (r *grpo) update(samples []*sample, fresh bool, l *learned) error {
 			busy = append(busy, s)
 		}
 	}
-	micro := r.pack(busy)
+	packs := r.pack(busy)
 	var loads [][]int64
-	for _, m := range micro {
-		loads = addLoads(loads, r.pass(m, n, fresh, 1/float32(len(micro)), l))
+	for _, k := range packs {
+		loads = addLoads(loads, r.pass(k, n, fresh, 1/float32(len(packs)), l))
 	}
 	l.loads = addLoads(l.loads, loads)
 	norm := r.opt.GradNorm()
@@ -84,50 +85,79 @@ func (r *grpo) update(samples []*sample, fresh bool, l *learned) error {
 	return nil
 }
 
+// pack is samples laid side by side for one pass. The prompt of a group stands there once,
+// but for its last token, after which its samples differ: they continue it.
+type pack struct {
+	model.Packed
+	samples []*sample
+	at      []int       // the row of each sample's first target
+	prompts map[int]int // the sequence that a group's prompt is
+	keep    *GRPOOptions
+}
+
 // pack cuts samples into passes of at most Micro rows, or one sample. There is no padding,
-// so their order costs nothing.
-func (r *grpo) pack(samples []*sample) [][]*sample {
-	var out [][]*sample
-	rows := 0
+// so their order costs nothing as long as groups stay together.
+func (r *grpo) pack(samples []*sample) []*pack {
+	var out []*pack
 	for i, s := range samples {
-		if rows += s.rows(); i == 0 || rows > r.o.Micro {
-			out, rows = append(out, nil), s.rows()
+		if i == 0 || out[len(out)-1].rowsWith(s) > r.o.Micro {
+			out = append(out, &pack{Packed: model.Packed{Temperature: float32(r.o.Temperature)}, prompts: map[int]int{}, keep: r.o})
 		}
-		last := len(out) - 1
-		out[last] = append(out[last], s)
+		out[len(out)-1].add(s)
 	}
 	return out
 }
 
-// packed lays samples side by side. Their tokens' own targets begin after the prompt.
-func (r *grpo) packed(samples []*sample) model.Packed {
-	p := model.Packed{Temperature: float32(r.o.Temperature)}
-	for _, s := range samples {
-		p.Lens = append(p.Lens, s.rows())
-		p.Tokens = append(append(p.Tokens, s.prompt...), s.Tokens[:len(s.Tokens)-1]...)
-		for range len(s.prompt) - 1 {
-			p.Targets = append(p.Targets, -1)
-		}
-		p.Targets = append(p.Targets, s.Tokens...)
-		if r.o.KeepMask {
-			p.Allowed = append(append(p.Allowed, make([][]int32, len(s.prompt)-1)...), s.Allowed...)
-		}
-		for i, routes := range s.Routes {
-			if p.Routes == nil {
-				p.Routes = make([][]int32, len(s.Routes))
-			}
-			p.Routes[i] = append(p.Routes[i], routes...)
-		}
+// rowsWith is how many rows there are with s.
+func (k *pack) rowsWith(s *sample) int {
+	n := len(k.Tokens) + len(s.Tokens)
+	if _, there := k.prompts[s.group]; !there {
+		n += len(s.prompt) - 1
 	}
-	return p
+	return n
 }
 
-// each calls f with the samples' places among the rows of their pack.
-func each(samples []*sample, f func(s *sample, from, to int)) {
-	at := 0
-	for _, s := range samples {
-		at += s.rows()
-		f(s, at-len(s.Tokens), at)
+// add lays a sample beside the others, after its prompt where that is there.
+func (k *pack) add(s *sample) {
+	shared := len(s.prompt) - 1
+	prompt, there := k.prompts[s.group]
+	if !there {
+		prompt = -1
+		if shared > 0 {
+			prompt = len(k.Lens)
+			k.sequence(s, -1, 0, s.prompt[:shared], nil)
+		}
+		k.prompts[s.group] = prompt
+	}
+	k.at, k.samples = append(k.at, len(k.Tokens)), append(k.samples, s)
+	k.sequence(s, prompt, shared, append(s.prompt[shared:len(s.prompt):len(s.prompt)], s.Tokens[:len(s.Tokens)-1]...), s.Tokens)
+}
+
+// sequence adds rows, of which those of s's that stand before place from are elsewhere.
+// Without targets it is a prompt.
+func (k *pack) sequence(s *sample, prefix, from int, ids, targets []int32) {
+	k.Lens, k.Prefix, k.Tokens = append(k.Lens, len(ids)), append(k.Prefix, prefix), append(k.Tokens, ids...)
+	allowed := s.Allowed
+	if targets == nil {
+		targets, allowed = slices.Repeat([]int32{-1}, len(ids)), make([][]int32, len(ids))
+	}
+	k.Targets = append(k.Targets, targets...)
+	if k.keep.KeepMask {
+		k.Allowed = append(k.Allowed, allowed...)
+	}
+	for i, routes := range s.Routes {
+		if k.Routes == nil {
+			k.Routes = make([][]int32, len(s.Routes))
+		}
+		per := len(routes) / s.rows()
+		k.Routes[i] = append(k.Routes[i], routes[from*per:(from+len(ids))*per]...)
+	}
+}
+
+// each calls f with the samples' places among the rows.
+func (k *pack) each(f func(s *sample, from, to int)) {
+	for i, s := range k.samples {
+		f(s, k.at[i], k.at[i]+len(s.Tokens))
 	}
 }
 
@@ -135,17 +165,16 @@ func each(samples []*sample, f func(s *sample, from, to int)) {
 // log-probabilities are known to be the old ones, so that coefficients are known before
 // the pass and one is enough; that the pass then finds the very same is looked at, and
 // reported as the largest ratio.
-func (r *grpo) pass(samples []*sample, n Whole, fresh bool, scale float32, l *learned) [][]int32 {
+func (r *grpo) pass(k *pack, n Whole, fresh bool, scale float32, l *learned) [][]int32 {
 	mark := r.act.Mark()
 	defer r.act.Release(mark)
-	packed := r.packed(samples)
-	p := r.model.Net.Learn(r.act, packed, model.StepOptions{AuxAlpha: float32(r.o.Alpha), Scale: scale, Recompute: r.o.Recompute})
-	coef := make([]float32, len(packed.Tokens))
+	p := r.model.Net.Learn(r.act, k.Packed, model.StepOptions{AuxAlpha: float32(r.o.Alpha), Scale: scale, Recompute: r.o.Recompute})
+	coef := make([]float32, len(k.Tokens))
 	var logp []float32
 	if !fresh {
 		logp, _ = p.LogProbs()
 	}
-	each(samples, func(s *sample, from, to int) {
+	k.each(func(s *sample, from, to int) {
 		x := Scored{New: s.LogProbs, Old: s.LogProbs, Ref: s.ref, Advantage: s.advantage}
 		if !fresh {
 			x.New = logp[from:to]
@@ -155,7 +184,7 @@ func (r *grpo) pass(samples []*sample, n Whole, fresh bool, scale float32, l *le
 	p.Backward(coef, r.opt.Grads())
 	if fresh {
 		logp, _ = p.LogProbs()
-		each(samples, func(s *sample, from, to int) {
+		k.each(func(s *sample, from, to int) {
 			for t, old := range s.LogProbs {
 				if new := logp[from+t]; new != old {
 					l.RatioMax = max(l.RatioMax, math.Exp(math.Abs(float64(new)-float64(old))))
@@ -163,7 +192,7 @@ func (r *grpo) pass(samples []*sample, n Whole, fresh bool, scale float32, l *le
 			}
 		})
 	}
-	l.rows += len(packed.Tokens)
+	l.rows += len(k.Tokens)
 	return p.Loads()
 }
 
@@ -171,10 +200,10 @@ func (r *grpo) pass(samples []*sample, n Whole, fresh bool, scale float32, l *le
 // places with the model's for the while.
 func (r *grpo) refer(samples []*sample) {
 	r.ref.with(func() {
-		for _, m := range r.pack(samples) {
+		for _, k := range r.pack(samples) {
 			mark := r.act.Mark()
-			logp, _ := r.model.Net.Learn(r.act, r.packed(m), model.StepOptions{}).LogProbs()
-			each(m, func(s *sample, from, to int) { s.ref = append([]float32(nil), logp[from:to]...) })
+			logp, _ := r.model.Net.Learn(r.act, k.Packed, model.StepOptions{}).LogProbs()
+			k.each(func(s *sample, from, to int) { s.ref = append([]float32(nil), logp[from:to]...) })
 			r.act.Release(mark)
 		}
 	})

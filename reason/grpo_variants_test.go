@@ -104,7 +104,9 @@ func TestIdleSamplesAreLeftOut(t *testing.T) {
 		}
 		pass := func(samples []*sample) []float32 {
 			r.opt.ZeroGrads()
-			r.pass(samples, n, true, 1, &learned{})
+			for _, k := range r.pack(samples) {
+				r.pass(k, n, true, 1, &learned{})
+			}
 			return gradients(r)
 		}
 		with, without := pass(b.samples), pass(busy)
