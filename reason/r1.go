@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sonde/checkpoint"
@@ -306,6 +307,8 @@ func (r *r1Run) perform(ctx context.Context, i int) (*Cost, error) {
 		return r.sft(ctx, i, *s.SFT, nil, resume)
 	case "grpo":
 		return r.grpo(ctx, i, *s.GRPO, resume)
+	case "reject":
+		return r.reject(ctx, i, *s.Reject)
 	}
 	student, err := r.student()
 	if err != nil {
@@ -344,6 +347,9 @@ func (r *r1Run) sft(ctx context.Context, i int, o SFTOptions, fresh *Fresh, resu
 	if fresh == nil {
 		o.Model = r.folder(r.recipe.source(i))
 	}
+	if s.Samples != "" {
+		o.Data = append(slices.Clone(o.Data), r.samples(r.recipe.find(s.Samples)))
+	}
 	kind := s.Kind()
 	if kind == "pretrain" {
 		kind = "sft"
@@ -369,6 +375,25 @@ func (r *r1Run) grpo(ctx context.Context, i int, o GRPOOptions, resume bool) (*C
 	return &Cost{}, nil
 }
 
+// samples is the file of a stage that samples.
+func (r *r1Run) samples(i int) string { return filepath.Join(r.folder(i), "right.jsonl") }
+
+func (r *r1Run) reject(ctx context.Context, i int, o RejectOptions) (*Cost, error) {
+	o.Out, o.Model = r.samples(i), r.folder(r.recipe.source(i))
+	if o.Seed == nil {
+		o.Seed = r.seed(i)
+	}
+	if err := os.MkdirAll(r.folder(i), 0o777); err != nil {
+		return nil, err
+	}
+	_, err := os.Stat(o.Out)
+	sum, err := Reject(ctx, RejectConfig{RejectOptions: o, Resume: err == nil, Backend: r.c.Backend}, r.out)
+	if err != nil {
+		return nil, err
+	}
+	return &Cost{Written: sum.Tokens, FLOPs: r.flops(0, sum.Tokens)}, nil
+}
+
 // flops are those of so many tokens learned, three forward passes' worth each, and of so
 // many that went forward alone.
 func (r *r1Run) flops(learned, forward int64) float64 {
@@ -379,4 +404,6 @@ func (r *r1Run) flops(learned, forward int64) float64 {
 // reckoned: problems with their thoughts.
 const typicalLength = 128
 
-func perToken(cfg model.Config) float64 { return cfg.FlopsPerToken(min(typicalLength, cfg.Context()), true) }
+func perToken(cfg model.Config) float64 {
+	return cfg.FlopsPerToken(min(typicalLength, cfg.Context()), true)
+}

@@ -111,7 +111,7 @@ func (s *R1Summary) costRows() [][]string {
 
 func costRow(name, kind, steps string, c *Cost) []string {
 	return []string{name, kind, steps, train.Thousands(float64(c.Learned)), train.Thousands(float64(c.Read)), train.Thousands(float64(c.Written)),
-		fmt.Sprintf("%.2f", c.FLOPs/1e15), train.Clock(time.Duration(c.Seconds*float64(time.Second))), fmt.Sprintf("$%.3f", c.Dollars)}
+		fmt.Sprintf("%.2f", c.FLOPs/1e15), train.Clock(time.Duration(c.Seconds * float64(time.Second))), fmt.Sprintf("$%.3f", c.Dollars)}
 }
 
 // Markdown is the report for people.

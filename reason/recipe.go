@@ -56,6 +56,7 @@ type Stage struct {
 	Pretrain *SFTOptions    `json:"pretrain,omitempty"`
 	SFT      *SFTOptions    `json:"sft,omitempty"`
 	GRPO     *GRPOOptions   `json:"grpo,omitempty"`
+	Reject   *RejectOptions `json:"reject,omitempty"`
 	// Distill begins with a new student.
 	Distill *SFTOptions `json:"distill,omitempty"`
 }
@@ -159,25 +160,25 @@ func (r *Recipe) checkStage(i int) error {
 		return errors.New("the name must be one of a folder, without / and no dot in front")
 	}
 	kinds := 0
-	for _, there := range []bool{s.Pretrain != nil, s.SFT != nil, s.GRPO != nil, s.Distill != nil} {
+	for _, there := range []bool{s.Pretrain != nil, s.SFT != nil, s.GRPO != nil, s.Reject != nil, s.Distill != nil} {
 		if there {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return fmt.Errorf("it has %d of pretrain, sft, grpo and distill; exactly one says what is done", kinds)
+		return fmt.Errorf("it has %d of pretrain, sft, grpo, reject and distill; exactly one says what is done", kinds)
 	}
 	if slices.ContainsFunc(r.Stages[:i], func(o Stage) bool { return o.Name == s.Name }) {
 		return errors.New("an earlier stage has the same name")
 	}
 	if s.From != "" {
-		if j := r.find(s.From); j < 0 || j >= i {
+		if j := r.find(s.From); j < 0 || j >= i || r.Stages[j].Reject != nil {
 			return fmt.Errorf("from is %q, which is no earlier stage that makes a model", s.From)
 		}
 	} else if s.Pretrain == nil && s.Distill == nil && r.newest(i) < 0 {
 		return errors.New("no earlier stage makes a model to begin with: the first is a pretrain")
 	}
-	if j := r.find(s.Samples); s.Samples != "" && (j < 0 || j >= i ) {
+	if j := r.find(s.Samples); s.Samples != "" && (j < 0 || j >= i || r.Stages[j].Reject == nil) {
 		return fmt.Errorf("samples is %q, which is no earlier stage of the kind reject", s.Samples)
 	}
 	if s.Samples != "" && s.SFT == nil && s.Distill == nil {
@@ -199,7 +200,7 @@ func (r *Recipe) find(name string) int {
 // for none.
 func (r *Recipe) newest(i int) int {
 	for i--; i >= 0; i-- {
-		if r.Stages[i].Distill == nil {
+		if r.Stages[i].Reject == nil && r.Stages[i].Distill == nil {
 			return i
 		}
 	}
@@ -223,6 +224,8 @@ func (s *Stage) Kind() string {
 		return "sft"
 	case s.GRPO != nil:
 		return "grpo"
+	case s.Reject != nil:
+		return "reject"
 	}
 	return "distill"
 }
