@@ -18,7 +18,7 @@ import (
 // benchConfigs are models of about 0.36 million active weights, 3 layers of width 96.
 var benchConfigs = map[string]string{
 	"bench-dense": `{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":300,"hidden_size":96,"intermediate_size":256,
-"num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":4,"head_dim":24,"max_position_embeddings":64,"rms_norm_eps":1e-5,"initializer_range":0.05,"tie_word_embeddings":false}`,
+"num_hidden_layers":3,"num_attention_heads":3,"num_key_value_heads":3,"head_dim":32,"max_position_embeddings":64,"rms_norm_eps":1e-5,"initializer_range":0.05,"tie_word_embeddings":false}`,
 	"bench-moe": `{"architectures":["DeepseekV3ForCausalLM"],"model_type":"deepseek_v3","vocab_size":300,"hidden_size":96,"intermediate_size":256,"moe_intermediate_size":64,
 "num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":4,"n_shared_experts":1,"n_routed_experts":8,"num_experts_per_tok":2,"n_group":1,"topk_group":1,"first_k_dense_replace":1,
 "q_lora_rank":null,"kv_lora_rank":48,"qk_nope_head_dim":16,"qk_rope_head_dim":16,"v_head_dim":16,"max_position_embeddings":64,"rms_norm_eps":1e-6,"initializer_range":0.05,
