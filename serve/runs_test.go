@@ -33,12 +33,14 @@ func logOf(from, to int) string {
 	return b.String()
 }
 
-func startRuns(t *testing.T, folders ...string) string {
+func startRunsServer(t *testing.T, folders ...string) *httptest.Server {
 	t.Helper()
 	srv := httptest.NewServer(NewRuns(folders, RunsOptions{}))
 	t.Cleanup(srv.Close)
-	return srv.URL
+	return srv
 }
+
+func startRuns(t *testing.T, folders ...string) string { return startRunsServer(t, folders...).URL }
 
 func fetch(t *testing.T, url string) (int, string) {
 	t.Helper()

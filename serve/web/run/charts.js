@@ -148,12 +148,12 @@ function columnsOf(spec, runs, over, smooth) {
         const smoothing = smooth > 0 && !spec.exact, detail = runs.length <= 3;
         if (detail && p.grouped) out.push({ run, style, kind: "max", x: p.x, y: p.max }, { run, style, kind: "min", x: p.x, y: p.min });
         if (detail && smoothing) out.push({ run, style, kind: "raw", x: p.x, y: p.mean });
-        out.push({ run, style, kind: "line", x: p.x, y: smoothing ? smoothed(p.mean, smooth) : p.mean });
+        out.push({ run, style, kind: "line", x: p.x, y: smoothing ? smoothed(p.mean, smooth) : p.mean, said: p.mean });
       }
     }
     (spec.marks || []).forEach(([name], i) => {
       const p = points(run.id, name, over);
-      if (p.x.length > 0) out.push({ run, style, kind: "mark", glyph: i, x: p.x, y: p.mean });
+      if (p.x.length > 0) out.push({ run, style, kind: "mark", glyph: i, x: p.x, y: p.mean, said: p.mean });
     });
   }
   return out;
@@ -286,7 +286,7 @@ function readout(chart, at) {
     const i = lastBefore(c.x, x);
     if (i < 0) continue;
     if (!byRun.has(c.run)) byRun.set(c.run, make("span", { title: c.run.name }, swatch(c.style)));
-    byRun.get(c.run).append(c.kind === "mark" ? " " + glyphs[c.glyph] + "\u00a0" : "", make("b", {}, say(spec)(c.y[i])));
+    byRun.get(c.run).append(c.kind === "mark" ? " " + glyphs[c.glyph] + "\u00a0" : "", make("b", {}, say(spec)(c.said[i])));
   }
   parts.push(...byRun.values());
   chart.readout.replaceChildren(...parts);

@@ -129,24 +129,30 @@ function sayAbout(list) {
 
 const oneLine = (s) => s.replace(/\s+/g, " ").trim();
 
+// showGroups lists the samples; what is there already stays, with its focus.
 function showGroups(list) {
-  const groups = new Map();
-  for (const s of list) groups.set(s.group, [...(groups.get(s.group) || []), s]);
-  const blocks = [...groups].map(([g, samples]) => {
-    const all = view.data.samples.filter((s) => s.group === g);
-    const right = all.filter((s) => s.right).length;
-    return make("section", { class: "group" },
-      make("h3", {}, make("span", { class: "asked", title: samples[0].prompt }, oneLine(samples[0].prompt) || "(no prompt)"), make("span", { class: "count" }, right + " of " + all.length + " right")),
-      make("div", { class: "heads", "aria-hidden": "true" }, make("span"), make("span", {}, "answer"), ...heads(samples[0]).map((h) => make("span", { class: "num" }, h))),
-      ...samples.map(row));
+  const place = [view.run.id, view.step, view.task, view.only].join(" ");
+  const top = parts.groups.dataset.place === place ? parts.groups.scrollTop : 0;
+  parts.groups.dataset.place = place;
+  fill(parts.groups, place + " " + view.data.samples.length + " " + view.data.next, () => {
+    const groups = new Map();
+    for (const s of list) groups.set(s.group, [...(groups.get(s.group) || []), s]);
+    const blocks = [...groups].map(([g, samples]) => block(samples, view.data.samples.filter((s) => s.group === g)));
+    if (view.data.next) blocks.push(make("button", { type: "button", onclick: more }, "More samples of this step"));
+    if (blocks.length === 0) blocks.push(make("p", { class: "empty" }, "No sample of this step passes the filter."));
+    return blocks;
   });
-  if (view.data.next) blocks.push(make("button", { type: "button", onclick: more }, "More samples of this step"));
-  if (blocks.length === 0) blocks.push(make("p", { class: "empty" }, "No sample of this step passes the filter."));
-  const top = parts.groups.scrollTop, key = [view.run.id, view.step, view.task, view.only].join(" ");
-  parts.groups.replaceChildren(...blocks);
-  parts.groups.scrollTop = parts.groups.dataset.key === key ? top : 0;
-  parts.groups.dataset.key = key;
+  parts.groups.scrollTop = top;
   mark();
+}
+
+// block is one group: those of its samples that pass the filter, of all.
+function block(samples, all) {
+  const right = all.filter((s) => s.right).length;
+  return make("section", { class: "group" },
+    make("h3", {}, make("span", { class: "asked", title: samples[0].prompt }, oneLine(samples[0].prompt) || "(no prompt)"), make("span", { class: "count" }, right + " of " + all.length + " right")),
+    make("div", { class: "heads", "aria-hidden": "true" }, make("span"), make("span", {}, "answer"), ...heads(samples[0]).map((h) => make("span", { class: "num" }, h))),
+    ...samples.map(row));
 }
 
 const verdictMark = (s) => make("span", { class: "mark " + (s.right ? "right" : "wrong") }, s.right ? "✓" : "✗", make("span", { class: "hide" }, s.right ? " right" : " wrong"));
@@ -164,30 +170,45 @@ function row(s) {
 
 function pick(s, byHand) {
   view.current = s;
-  mark();
+  const e = mark();
+  if (!byHand) e?.focus({ preventScroll: true });
   showDetail();
   if (byHand && matchMedia("(max-width: 60rem)").matches) parts.detail.scrollIntoView({ block: "start" });
 }
 
+// mark points out the current sample, and returns its row.
 function mark() {
+  let current = null;
   for (const e of parts.groups.querySelectorAll(".sample")) {
     const on = e.sample === view.current;
-    e.setAttribute("aria-current", String(on));
-    if (on) e.scrollIntoView({ block: "nearest" });
+    if (on) current = e;
+    if (e.getAttribute("aria-current") !== String(on)) {
+      e.setAttribute("aria-current", String(on));
+      if (on) e.scrollIntoView({ block: "nearest" });
+    }
   }
+  return current;
 }
 
 const words = (text, kind) => make("pre", { class: "words " + kind, tabindex: 0 }, text);
 const asText = (v) => (typeof v === "string" ? v : JSON.stringify(v));
 
+let detailed = null; // the sample that the detail shows
+
 function showDetail() {
   const s = view.current;
   parts.detail.hidden = !s;
   if (!s) return;
+  if (detailed === s) {
+    const thought = parts.detail.querySelector("details.thinking");
+    if (thought) thought.open = view.thought;
+    return;
+  }
+  detailed = s;
   const facts = [["Task", s.task], ["Reward", s.reward], ["Advantage", s.advantage === undefined ? undefined : signed(s.advantage)], ["Score", s.score],
     ["Length", s.length + " tokens"], ["Ended by", s.finish], ["Group, sample", s.group + ", " + s.sample]]
     .filter(([, v]) => v !== undefined && v !== "");
-  const thought = s.thought ? make("details", {}, make("summary", {}, "Thought, " + s.thought.length + " characters"), words(s.thought, "thought")) : null;
+  const thought = s.thought ? make("details", { class: "thinking" }, make("summary", {}, "Thought, " + s.thought.length + " characters"), words(s.thought, "thought")) : null;
   if (thought) {
     thought.open = view.thought;
     thought.addEventListener("toggle", () => (view.thought = thought.open));
@@ -206,12 +227,13 @@ function showDetail() {
 // onKey steps through samples, groups and steps.
 function onKey(e) {
   if ($("rollouts").hidden || !view.current || e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName)) return;
-  if (e.target.getAttribute("role") === "tab") return;
+  if (e.target.getAttribute("role") === "tab" && e.key.startsWith("Arrow")) return; // those choose a tab
   const list = shown();
   const i = list.indexOf(view.current);
   const group = (d) => {
     const j = d > 0 ? list.findIndex((s, k) => k > i && s.group !== view.current.group) : list.findLastIndex((s, k) => k < i && s.group !== view.current.group);
-    return j < 0 ? null : d > 0 ? list[j] : list.find((s) => s.group === list[j].group);
+    if (j < 0) return d > 0 ? null : list.find((s) => s.group === view.current.group);
+    return d > 0 ? list[j] : list.find((s) => s.group === list[j].group);
   };
   const act = {
     j: () => list[i + 1] && pick(list[i + 1]),
