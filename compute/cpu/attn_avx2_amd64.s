@@ -36,9 +36,9 @@ DATA opsMask<>+120(SB)/4, $0x00000000
 DATA opsMask<>+124(SB)/4, $0x00000000
 GLOBL opsMask<>(SB), RODATA|NOPTR, $128
 
-// func attnScores1AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, next *byte)
+// func attnScores1AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
-TEXT ·attnScores1AVX2(SB), NOSPLIT, $0-56
+TEXT ·attnScores1AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
 	MOVQ k+16(FP), CX
 	MOVQ q+32(FP), DX
@@ -47,30 +47,40 @@ TEXT ·attnScores1AVX2(SB), NOSPLIT, $0-56
 	LEAQ (SI)(SI*2), DI
 	LEAQ (SI)(SI*4), R8
 	LEAQ (DI)(SI*4), R9
-	MOVQ next+48(FP), R10
+	MOVQ next+56(FP), R10
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
 loop1:
-	TESTQ  AX, AX
-	JZ     loopDone2
-	LEAQ   (CX)(SI*8), R13
+	TESTQ   AX, AX
+	JZ      loopDone2
+	LEAQ    (CX)(SI*8), R13
+	MOVQ    acc+48(FP), R14
+	TESTQ   R14, R14
+	JZ      fresh3
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	JMP     ready4
+
+fresh3:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	MOVQ   d16+8(FP), R14
 
-columns3:
+ready4:
+	MOVQ d16+8(FP), R14
+
+columns5:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	PREFETCHT0 128(R11)
 	PREFETCHT0 192(R11)
 	ADDQ       $0x00000100, R11
 	SUBQ       $0x00000004, R12
-	JG         sameRow4
+	JG         sameRow6
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow4:
+sameRow6:
 	VBROADCASTF128 (CX), Y2
 	VINSERTF128    $0x01, (CX)(SI*4), Y2, Y2
 	VBROADCASTF128 (CX)(SI*1), Y3
@@ -125,11 +135,11 @@ sameRow4:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow5
+	JG             sameRow7
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow5:
+sameRow7:
 	VBROADCASTF128 16(CX), Y2
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y2, Y2
 	VBROADCASTF128 16(CX)(SI*1), Y3
@@ -184,11 +194,11 @@ sameRow5:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow6
+	JG             sameRow8
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow6:
+sameRow8:
 	VBROADCASTF128 32(CX), Y2
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y2, Y2
 	VBROADCASTF128 32(CX)(SI*1), Y3
@@ -243,11 +253,11 @@ sameRow6:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow7
+	JG             sameRow9
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow7:
+sameRow9:
 	VBROADCASTF128 48(CX), Y2
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y2, Y2
 	VBROADCASTF128 48(CX)(SI*1), Y3
@@ -300,7 +310,7 @@ sameRow7:
 	ADDQ           $0x40, R13
 	ADDQ           $0x00000100, DX
 	DECQ           R14
-	JNZ            columns3
+	JNZ            columns5
 	VMOVUPS        Y0, (BX)
 	VMOVUPS        Y1, 32(BX)
 	MOVQ           d16+8(FP), CX
@@ -329,16 +339,16 @@ TEXT ·attnMix1AVX2(SB), NOSPLIT, $0-64
 	MOVQ ldout+48(FP), DI
 	MOVQ acc+56(FP), R8
 
-keys8:
+keys10:
 	TESTQ AX, AX
-	JLE   keysDone9
+	JLE   keysDone11
 	MOVQ  d16+8(FP), R9
 
-loop10:
+loop12:
 	CMPQ    R9, $0x00000004
-	JLT     done11
+	JLT     done13
 	TESTQ   R8, R8
-	JZ      fresh12
+	JZ      fresh14
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -349,9 +359,9 @@ loop10:
 	VMOVUPS 192(R10), Y6
 	VMOVUPS 224(R10), Y7
 	ADDQ    DI, R10
-	JMP     ready13
+	JMP     ready15
 
-fresh12:
+fresh14:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -363,16 +373,16 @@ fresh12:
 	VXORPS Y7, Y7, Y7
 	ADDQ   DI, R10
 
-ready13:
+ready15:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop14:
+loop16:
 	TESTQ        R12, R12
-	JZ           loopDone15
+	JZ           loopDone17
 	VBROADCASTSS (R10), Y8
 	VMOVUPS      (R11), Y9
 	VFMADD231PS  Y8, Y9, Y0
@@ -393,9 +403,9 @@ loop14:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop14
+	JMP          loop16
 
-loopDone15:
+loopDone17:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -409,36 +419,36 @@ loopDone15:
 	ADDQ    $0x00000100, DX
 	ADDQ    $0x00000100, SI
 	SUBQ    $0x00000004, R9
-	JMP     loop10
+	JMP     loop12
 
-done11:
-loop16:
+done13:
+loop18:
 	CMPQ    R9, $0x00000001
-	JLT     done17
+	JLT     done19
 	TESTQ   R8, R8
-	JZ      fresh18
+	JZ      fresh20
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	ADDQ    DI, R10
-	JMP     ready19
+	JMP     ready21
 
-fresh18:
+fresh20:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	ADDQ   DI, R10
 
-ready19:
+ready21:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop20:
+loop22:
 	TESTQ        R12, R12
-	JZ           loopDone21
+	JZ           loopDone23
 	VBROADCASTSS (R10), Y2
 	VMOVUPS      (R11), Y3
 	VFMADD231PS  Y2, Y3, Y0
@@ -447,9 +457,9 @@ loop20:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop20
+	JMP          loop22
 
-loopDone21:
+loopDone23:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -457,9 +467,9 @@ loopDone21:
 	ADDQ    $0x00000040, DX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000001, R9
-	JMP     loop16
+	JMP     loop18
 
-done17:
+done19:
 	MOVQ d16+8(FP), R8
 	SHLQ $0x06, R8
 	SUBQ R8, DX
@@ -470,15 +480,15 @@ done17:
 	ADDQ $0x40, CX
 	SUBQ $0x10, AX
 	MOVQ $0x00000001, R8
-	JMP  keys8
+	JMP  keys10
 
-keysDone9:
+keysDone11:
 	VZEROUPPER
 	RET
 
-// func attnScores2AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, next *byte)
+// func attnScores2AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
-TEXT ·attnScores2AVX2(SB), NOSPLIT, $0-56
+TEXT ·attnScores2AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
 	MOVQ k+16(FP), CX
 	MOVQ q+32(FP), DX
@@ -487,32 +497,44 @@ TEXT ·attnScores2AVX2(SB), NOSPLIT, $0-56
 	LEAQ (SI)(SI*2), DI
 	LEAQ (SI)(SI*4), R8
 	LEAQ (DI)(SI*4), R9
-	MOVQ next+48(FP), R10
+	MOVQ next+56(FP), R10
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop22:
-	TESTQ  AX, AX
-	JZ     loopDone23
-	LEAQ   (CX)(SI*8), R13
+loop24:
+	TESTQ   AX, AX
+	JZ      loopDone25
+	LEAQ    (CX)(SI*8), R13
+	MOVQ    acc+48(FP), R14
+	TESTQ   R14, R14
+	JZ      fresh26
+	VMOVUPS (BX), Y0
+	VMOVUPS 256(BX), Y1
+	VMOVUPS 32(BX), Y2
+	VMOVUPS 288(BX), Y3
+	JMP     ready27
+
+fresh26:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   d16+8(FP), R14
 
-columns24:
+ready27:
+	MOVQ d16+8(FP), R14
+
+columns28:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	PREFETCHT0 128(R11)
 	PREFETCHT0 192(R11)
 	ADDQ       $0x00000100, R11
 	SUBQ       $0x00000004, R12
-	JG         sameRow25
+	JG         sameRow29
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow25:
+sameRow29:
 	VBROADCASTF128 (CX), Y4
 	VINSERTF128    $0x01, (CX)(SI*4), Y4, Y4
 	VBROADCASTF128 (CX)(SI*1), Y5
@@ -583,11 +605,11 @@ sameRow25:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow26
+	JG             sameRow30
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow26:
+sameRow30:
 	VBROADCASTF128 16(CX), Y4
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y4, Y4
 	VBROADCASTF128 16(CX)(SI*1), Y5
@@ -658,11 +680,11 @@ sameRow26:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow27
+	JG             sameRow31
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow27:
+sameRow31:
 	VBROADCASTF128 32(CX), Y4
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y4, Y4
 	VBROADCASTF128 32(CX)(SI*1), Y5
@@ -733,11 +755,11 @@ sameRow27:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow28
+	JG             sameRow32
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow28:
+sameRow32:
 	VBROADCASTF128 48(CX), Y4
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y4, Y4
 	VBROADCASTF128 48(CX)(SI*1), Y5
@@ -806,7 +828,7 @@ sameRow28:
 	ADDQ           $0x40, R13
 	ADDQ           $0x00000100, DX
 	DECQ           R14
-	JNZ            columns24
+	JNZ            columns28
 	VMOVUPS        Y0, (BX)
 	VMOVUPS        Y1, 256(BX)
 	VMOVUPS        Y2, 32(BX)
@@ -818,9 +840,9 @@ sameRow28:
 	LEAQ           (R13)(SI*8), CX
 	ADDQ           $0x40, BX
 	DECQ           AX
-	JMP            loop22
+	JMP            loop24
 
-loopDone23:
+loopDone25:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
@@ -837,16 +859,16 @@ TEXT ·attnMix2AVX2(SB), NOSPLIT, $0-64
 	MOVQ ldout+48(FP), DI
 	MOVQ acc+56(FP), R8
 
-keys29:
+keys33:
 	TESTQ AX, AX
-	JLE   keysDone30
+	JLE   keysDone34
 	MOVQ  d16+8(FP), R9
 
-loop31:
+loop35:
 	CMPQ    R9, $0x00000002
-	JLT     done32
+	JLT     done36
 	TESTQ   R8, R8
-	JZ      fresh33
+	JZ      fresh37
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -858,9 +880,9 @@ loop31:
 	VMOVUPS 64(R10), Y6
 	VMOVUPS 96(R10), Y7
 	ADDQ    DI, R10
-	JMP     ready34
+	JMP     ready38
 
-fresh33:
+fresh37:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -873,16 +895,16 @@ fresh33:
 	VXORPS Y7, Y7, Y7
 	ADDQ   DI, R10
 
-ready34:
+ready38:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop35:
+loop39:
 	TESTQ        R12, R12
-	JZ           loopDone36
+	JZ           loopDone40
 	VBROADCASTSS (R10), Y8
 	VBROADCASTSS 256(R10), Y9
 	VMOVUPS      (R11), Y10
@@ -900,9 +922,9 @@ loop35:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop35
+	JMP          loop39
 
-loopDone36:
+loopDone40:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -917,14 +939,14 @@ loopDone36:
 	ADDQ    $0x00000080, DX
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x00000002, R9
-	JMP     loop31
+	JMP     loop35
 
-done32:
-loop37:
+done36:
+loop41:
 	CMPQ    R9, $0x00000001
-	JLT     done38
+	JLT     done42
 	TESTQ   R8, R8
-	JZ      fresh39
+	JZ      fresh43
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -932,9 +954,9 @@ loop37:
 	VMOVUPS (R10), Y2
 	VMOVUPS 32(R10), Y3
 	ADDQ    DI, R10
-	JMP     ready40
+	JMP     ready44
 
-fresh39:
+fresh43:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -943,16 +965,16 @@ fresh39:
 	VXORPS Y3, Y3, Y3
 	ADDQ   DI, R10
 
-ready40:
+ready44:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop41:
+loop45:
 	TESTQ        R12, R12
-	JZ           loopDone42
+	JZ           loopDone46
 	VBROADCASTSS (R10), Y4
 	VBROADCASTSS 256(R10), Y5
 	VMOVUPS      (R11), Y6
@@ -964,9 +986,9 @@ loop41:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop41
+	JMP          loop45
 
-loopDone42:
+loopDone46:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -977,9 +999,9 @@ loopDone42:
 	ADDQ    $0x00000040, DX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000001, R9
-	JMP     loop37
+	JMP     loop41
 
-done38:
+done42:
 	MOVQ d16+8(FP), R8
 	SHLQ $0x06, R8
 	SUBQ R8, DX
@@ -990,15 +1012,15 @@ done38:
 	ADDQ $0x40, CX
 	SUBQ $0x10, AX
 	MOVQ $0x00000001, R8
-	JMP  keys29
+	JMP  keys33
 
-keysDone30:
+keysDone34:
 	VZEROUPPER
 	RET
 
-// func attnScores3AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, next *byte)
+// func attnScores3AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
-TEXT ·attnScores3AVX2(SB), NOSPLIT, $0-56
+TEXT ·attnScores3AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
 	MOVQ k+16(FP), CX
 	MOVQ q+32(FP), DX
@@ -1007,34 +1029,48 @@ TEXT ·attnScores3AVX2(SB), NOSPLIT, $0-56
 	LEAQ (SI)(SI*2), DI
 	LEAQ (SI)(SI*4), R8
 	LEAQ (DI)(SI*4), R9
-	MOVQ next+48(FP), R10
+	MOVQ next+56(FP), R10
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop43:
-	TESTQ  AX, AX
-	JZ     loopDone44
-	LEAQ   (CX)(SI*8), R13
+loop47:
+	TESTQ   AX, AX
+	JZ      loopDone48
+	LEAQ    (CX)(SI*8), R13
+	MOVQ    acc+48(FP), R14
+	TESTQ   R14, R14
+	JZ      fresh49
+	VMOVUPS (BX), Y0
+	VMOVUPS 256(BX), Y1
+	VMOVUPS 512(BX), Y2
+	VMOVUPS 32(BX), Y3
+	VMOVUPS 288(BX), Y4
+	VMOVUPS 544(BX), Y5
+	JMP     ready50
+
+fresh49:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	MOVQ   d16+8(FP), R14
 
-columns45:
+ready50:
+	MOVQ d16+8(FP), R14
+
+columns51:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	PREFETCHT0 128(R11)
 	PREFETCHT0 192(R11)
 	ADDQ       $0x00000100, R11
 	SUBQ       $0x00000004, R12
-	JG         sameRow46
+	JG         sameRow52
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow46:
+sameRow52:
 	VBROADCASTF128 (CX), Y6
 	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
 	VBROADCASTF128 (CX)(SI*1), Y7
@@ -1121,11 +1157,11 @@ sameRow46:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow47
+	JG             sameRow53
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow47:
+sameRow53:
 	VBROADCASTF128 16(CX), Y6
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 16(CX)(SI*1), Y7
@@ -1212,11 +1248,11 @@ sameRow47:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow48
+	JG             sameRow54
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow48:
+sameRow54:
 	VBROADCASTF128 32(CX), Y6
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 32(CX)(SI*1), Y7
@@ -1303,11 +1339,11 @@ sameRow48:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow49
+	JG             sameRow55
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow49:
+sameRow55:
 	VBROADCASTF128 48(CX), Y6
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 48(CX)(SI*1), Y7
@@ -1392,7 +1428,7 @@ sameRow49:
 	ADDQ           $0x40, R13
 	ADDQ           $0x00000100, DX
 	DECQ           R14
-	JNZ            columns45
+	JNZ            columns51
 	VMOVUPS        Y0, (BX)
 	VMOVUPS        Y1, 256(BX)
 	VMOVUPS        Y2, 512(BX)
@@ -1406,9 +1442,9 @@ sameRow49:
 	LEAQ           (R13)(SI*8), CX
 	ADDQ           $0x40, BX
 	DECQ           AX
-	JMP            loop43
+	JMP            loop47
 
-loopDone44:
+loopDone48:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
@@ -1425,16 +1461,16 @@ TEXT ·attnMix3AVX2(SB), NOSPLIT, $0-64
 	MOVQ ldout+48(FP), DI
 	MOVQ acc+56(FP), R8
 
-keys50:
+keys56:
 	TESTQ AX, AX
-	JLE   keysDone51
+	JLE   keysDone57
 	MOVQ  d16+8(FP), R9
 
-loop52:
+loop58:
 	CMPQ    R9, $0x00000002
-	JLT     done53
+	JLT     done59
 	TESTQ   R8, R8
-	JZ      fresh54
+	JZ      fresh60
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -1451,9 +1487,9 @@ loop52:
 	VMOVUPS 64(R10), Y10
 	VMOVUPS 96(R10), Y11
 	ADDQ    DI, R10
-	JMP     ready55
+	JMP     ready61
 
-fresh54:
+fresh60:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1471,16 +1507,16 @@ fresh54:
 	VXORPS Y11, Y11, Y11
 	ADDQ   DI, R10
 
-ready55:
+ready61:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop56:
+loop62:
 	TESTQ        R12, R12
-	JZ           loopDone57
+	JZ           loopDone63
 	VBROADCASTSS (R10), Y12
 	VBROADCASTSS 256(R10), Y13
 	VBROADCASTSS 512(R10), Y14
@@ -1503,9 +1539,9 @@ loop56:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop56
+	JMP          loop62
 
-loopDone57:
+loopDone63:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1525,14 +1561,14 @@ loopDone57:
 	ADDQ    $0x00000080, DX
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x00000002, R9
-	JMP     loop52
+	JMP     loop58
 
-done53:
-loop58:
+done59:
+loop64:
 	CMPQ    R9, $0x00000001
-	JLT     done59
+	JLT     done65
 	TESTQ   R8, R8
-	JZ      fresh60
+	JZ      fresh66
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -1543,9 +1579,9 @@ loop58:
 	VMOVUPS (R10), Y4
 	VMOVUPS 32(R10), Y5
 	ADDQ    DI, R10
-	JMP     ready61
+	JMP     ready67
 
-fresh60:
+fresh66:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1557,16 +1593,16 @@ fresh60:
 	VXORPS Y5, Y5, Y5
 	ADDQ   DI, R10
 
-ready61:
+ready67:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop62:
+loop68:
 	TESTQ        R12, R12
-	JZ           loopDone63
+	JZ           loopDone69
 	VBROADCASTSS (R10), Y6
 	VBROADCASTSS 256(R10), Y7
 	VBROADCASTSS 512(R10), Y8
@@ -1581,9 +1617,9 @@ loop62:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop62
+	JMP          loop68
 
-loopDone63:
+loopDone69:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1597,9 +1633,9 @@ loopDone63:
 	ADDQ    $0x00000040, DX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000001, R9
-	JMP     loop58
+	JMP     loop64
 
-done59:
+done65:
 	MOVQ d16+8(FP), R8
 	SHLQ $0x06, R8
 	SUBQ R8, DX
@@ -1610,15 +1646,15 @@ done59:
 	ADDQ $0x40, CX
 	SUBQ $0x10, AX
 	MOVQ $0x00000001, R8
-	JMP  keys50
+	JMP  keys56
 
-keysDone51:
+keysDone57:
 	VZEROUPPER
 	RET
 
-// func attnScores4AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, next *byte)
+// func attnScores4AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
-TEXT ·attnScores4AVX2(SB), NOSPLIT, $0-56
+TEXT ·attnScores4AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
 	MOVQ k+16(FP), CX
 	MOVQ q+32(FP), DX
@@ -1627,14 +1663,28 @@ TEXT ·attnScores4AVX2(SB), NOSPLIT, $0-56
 	LEAQ (SI)(SI*2), DI
 	LEAQ (SI)(SI*4), R8
 	LEAQ (DI)(SI*4), R9
-	MOVQ next+48(FP), R10
+	MOVQ next+56(FP), R10
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop64:
-	TESTQ  AX, AX
-	JZ     loopDone65
-	LEAQ   (CX)(SI*8), R13
+loop70:
+	TESTQ   AX, AX
+	JZ      loopDone71
+	LEAQ    (CX)(SI*8), R13
+	MOVQ    acc+48(FP), R14
+	TESTQ   R14, R14
+	JZ      fresh72
+	VMOVUPS (BX), Y0
+	VMOVUPS 256(BX), Y1
+	VMOVUPS 512(BX), Y2
+	VMOVUPS 768(BX), Y3
+	VMOVUPS 32(BX), Y4
+	VMOVUPS 288(BX), Y5
+	VMOVUPS 544(BX), Y6
+	VMOVUPS 800(BX), Y7
+	JMP     ready73
+
+fresh72:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1643,20 +1693,22 @@ loop64:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   d16+8(FP), R14
 
-columns66:
+ready73:
+	MOVQ d16+8(FP), R14
+
+columns74:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	PREFETCHT0 128(R11)
 	PREFETCHT0 192(R11)
 	ADDQ       $0x00000100, R11
 	SUBQ       $0x00000004, R12
-	JG         sameRow67
+	JG         sameRow75
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow67:
+sameRow75:
 	VBROADCASTF128 (CX), Y8
 	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
 	VBROADCASTF128 (CX)(SI*1), Y9
@@ -1759,11 +1811,11 @@ sameRow67:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow68
+	JG             sameRow76
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow68:
+sameRow76:
 	VBROADCASTF128 16(CX), Y8
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 16(CX)(SI*1), Y9
@@ -1866,11 +1918,11 @@ sameRow68:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow69
+	JG             sameRow77
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow69:
+sameRow77:
 	VBROADCASTF128 32(CX), Y8
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 32(CX)(SI*1), Y9
@@ -1973,11 +2025,11 @@ sameRow69:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow70
+	JG             sameRow78
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow70:
+sameRow78:
 	VBROADCASTF128 48(CX), Y8
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 48(CX)(SI*1), Y9
@@ -2078,7 +2130,7 @@ sameRow70:
 	ADDQ           $0x40, R13
 	ADDQ           $0x00000100, DX
 	DECQ           R14
-	JNZ            columns66
+	JNZ            columns74
 	VMOVUPS        Y0, (BX)
 	VMOVUPS        Y1, 256(BX)
 	VMOVUPS        Y2, 512(BX)
@@ -2094,9 +2146,9 @@ sameRow70:
 	LEAQ           (R13)(SI*8), CX
 	ADDQ           $0x40, BX
 	DECQ           AX
-	JMP            loop64
+	JMP            loop70
 
-loopDone65:
+loopDone71:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
@@ -2113,16 +2165,16 @@ TEXT ·attnMix4AVX2(SB), NOSPLIT, $0-64
 	MOVQ ldout+48(FP), DI
 	MOVQ acc+56(FP), R8
 
-keys71:
+keys79:
 	TESTQ AX, AX
-	JLE   keysDone72
+	JLE   keysDone80
 	MOVQ  d16+8(FP), R9
 
-loop73:
+loop81:
 	CMPQ    R9, $0x00000001
-	JLT     done74
+	JLT     done82
 	TESTQ   R8, R8
-	JZ      fresh75
+	JZ      fresh83
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -2136,9 +2188,9 @@ loop73:
 	VMOVUPS (R10), Y6
 	VMOVUPS 32(R10), Y7
 	ADDQ    DI, R10
-	JMP     ready76
+	JMP     ready84
 
-fresh75:
+fresh83:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -2153,16 +2205,16 @@ fresh75:
 	VXORPS Y7, Y7, Y7
 	ADDQ   DI, R10
 
-ready76:
+ready84:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop77:
+loop85:
 	TESTQ        R12, R12
-	JZ           loopDone78
+	JZ           loopDone86
 	VBROADCASTSS (R10), Y8
 	VBROADCASTSS 256(R10), Y9
 	VBROADCASTSS 512(R10), Y10
@@ -2180,9 +2232,9 @@ loop77:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop77
+	JMP          loop85
 
-loopDone78:
+loopDone86:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -2199,9 +2251,9 @@ loopDone78:
 	ADDQ    $0x00000040, DX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000001, R9
-	JMP     loop73
+	JMP     loop81
 
-done74:
+done82:
 	MOVQ d16+8(FP), R8
 	SHLQ $0x06, R8
 	SUBQ R8, DX
@@ -2212,15 +2264,15 @@ done74:
 	ADDQ $0x40, CX
 	SUBQ $0x10, AX
 	MOVQ $0x00000001, R8
-	JMP  keys71
+	JMP  keys79
 
-keysDone72:
+keysDone80:
 	VZEROUPPER
 	RET
 
-// func attnScores5AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, next *byte)
+// func attnScores5AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
-TEXT ·attnScores5AVX2(SB), NOSPLIT, $0-56
+TEXT ·attnScores5AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
 	MOVQ k+16(FP), CX
 	MOVQ q+32(FP), DX
@@ -2229,30 +2281,43 @@ TEXT ·attnScores5AVX2(SB), NOSPLIT, $0-56
 	LEAQ (SI)(SI*2), DI
 	LEAQ (SI)(SI*4), R8
 	LEAQ (DI)(SI*4), R9
-	MOVQ next+48(FP), R10
+	MOVQ next+56(FP), R10
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop79:
-	TESTQ  AX, AX
-	JZ     loopDone80
+loop87:
+	TESTQ   AX, AX
+	JZ      loopDone88
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh89
+	VMOVUPS (BX), Y0
+	VMOVUPS 256(BX), Y1
+	VMOVUPS 512(BX), Y2
+	VMOVUPS 768(BX), Y3
+	VMOVUPS 1024(BX), Y4
+	JMP     ready90
+
+fresh89:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	MOVQ   d16+8(FP), R13
 
-columns81:
+ready90:
+	MOVQ d16+8(FP), R13
+
+columns91:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow82
+	JG         sameRow92
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow82:
+sameRow92:
 	VBROADCASTF128 (CX), Y5
 	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
 	VBROADCASTF128 (CX)(SI*1), Y6
@@ -2313,11 +2378,11 @@ sameRow82:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow83
+	JG             sameRow93
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow83:
+sameRow93:
 	VBROADCASTF128 16(CX), Y5
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
 	VBROADCASTF128 16(CX)(SI*1), Y6
@@ -2378,538 +2443,67 @@ sameRow83:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow84
+	JG             sameRow94
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
-
-sameRow84:
-	VBROADCASTF128 32(CX), Y5
-	VINSERTF128    $0x01, 32(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 32(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 32(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 32(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 32(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 32(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 32(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   256(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   260(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   264(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   268(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   272(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   288(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   292(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   296(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   300(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   304(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   320(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   324(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   328(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   332(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   336(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   352(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   356(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   360(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   364(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   368(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow85
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow85:
-	VBROADCASTF128 48(CX), Y5
-	VINSERTF128    $0x01, 48(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 48(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 48(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 48(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 48(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 48(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 48(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   384(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   388(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   392(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   396(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   400(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   416(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   420(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   424(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   428(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   432(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   448(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   452(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   456(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   460(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   464(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   480(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   484(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   488(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   492(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   496(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	ADDQ           $0x40, CX
-	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns81
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 256(BX)
-	VMOVUPS        Y2, 512(BX)
-	VMOVUPS        Y3, 768(BX)
-	VMOVUPS        Y4, 1024(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	VXORPS         Y0, Y0, Y0
-	VXORPS         Y1, Y1, Y1
-	VXORPS         Y2, Y2, Y2
-	VXORPS         Y3, Y3, Y3
-	VXORPS         Y4, Y4, Y4
-	MOVQ           d16+8(FP), R13
-
-columns86:
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       $0x00000080, R11
-	SUBQ       $0x00000002, R12
-	JG         sameRow87
-	ADDQ       24(R10), R11
-	MOVQ       16(R10), R12
-
-sameRow87:
-	VBROADCASTF128 (CX), Y5
-	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
-	VBROADCASTF128 (CX)(SI*1), Y6
-	VINSERTF128    $0x01, (CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 (CX)(SI*2), Y6
-	VINSERTF128    $0x01, (CX)(DI*2), Y6, Y6
-	VBROADCASTF128 (CX)(DI*1), Y8
-	VINSERTF128    $0x01, (CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   (DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   4(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   8(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   12(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   16(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   32(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   36(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   40(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   44(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   48(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   64(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   68(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   72(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   76(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   80(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   96(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   100(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   104(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   108(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   112(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow88
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow88:
-	VBROADCASTF128 16(CX), Y5
-	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 16(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 16(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 16(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 16(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 16(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 16(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   128(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   132(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   136(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   140(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   144(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   160(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   164(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   168(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   172(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   176(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   192(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   196(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   200(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   204(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   208(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   224(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   228(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   232(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   236(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   240(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow89
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow89:
-	VBROADCASTF128 32(CX), Y5
-	VINSERTF128    $0x01, 32(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 32(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 32(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 32(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 32(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 32(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 32(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   256(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   260(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   264(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   268(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   272(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   288(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   292(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   296(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   300(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   304(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   320(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   324(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   328(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   332(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   336(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   352(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   356(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   360(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   364(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   368(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow90
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow90:
-	VBROADCASTF128 48(CX), Y5
-	VINSERTF128    $0x01, 48(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 48(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 48(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 48(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 48(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 48(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 48(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   384(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   388(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   392(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   396(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   400(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   416(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   420(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   424(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   428(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   432(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   448(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   452(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   456(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   460(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   464(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   480(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   484(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   488(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   492(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   496(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	ADDQ           $0x40, CX
-	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns86
-	VMOVUPS        Y0, 32(BX)
-	VMOVUPS        Y1, 288(BX)
-	VMOVUPS        Y2, 544(BX)
-	VMOVUPS        Y3, 800(BX)
-	VMOVUPS        Y4, 1056(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop79
-
-loopDone80:
-	MOVQ R11, (R10)
-	MOVQ R12, 8(R10)
-	VZEROUPPER
-	RET
-
-// func attnScores6AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, next *byte)
-// Requires: AVX, FMA3, MMX+
-TEXT ·attnScores6AVX2(SB), NOSPLIT, $0-56
-	MOVQ groups+0(FP), AX
-	MOVQ k+16(FP), CX
-	MOVQ q+32(FP), DX
-	MOVQ s+40(FP), BX
-	MOVQ ldk+24(FP), SI
-	LEAQ (SI)(SI*2), DI
-	LEAQ (SI)(SI*4), R8
-	LEAQ (DI)(SI*4), R9
-	MOVQ next+48(FP), R10
-	MOVQ (R10), R11
-	MOVQ 8(R10), R12
-
-loop91:
-	TESTQ  AX, AX
-	JZ     loopDone92
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	MOVQ   d16+8(FP), R13
-
-columns93:
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       $0x00000080, R11
-	SUBQ       $0x00000002, R12
-	JG         sameRow94
-	ADDQ       24(R10), R11
-	MOVQ       16(R10), R12
 
 sameRow94:
-	VBROADCASTF128 (CX), Y6
-	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
-	VBROADCASTF128 (CX)(SI*1), Y7
-	VINSERTF128    $0x01, (CX)(R8*1), Y7, Y7
-	VUNPCKLPS      Y7, Y6, Y8
-	VUNPCKHPS      Y7, Y6, Y6
-	VBROADCASTF128 (CX)(SI*2), Y7
-	VINSERTF128    $0x01, (CX)(DI*2), Y7, Y7
-	VBROADCASTF128 (CX)(DI*1), Y9
-	VINSERTF128    $0x01, (CX)(R9*1), Y9, Y9
-	VUNPCKLPS      Y9, Y7, Y10
-	VUNPCKHPS      Y9, Y7, Y7
-	VSHUFPS        $0x44, Y10, Y8, Y9
-	VSHUFPS        $0xee, Y10, Y8, Y8
-	VSHUFPS        $0x44, Y7, Y6, Y10
-	VSHUFPS        $0xee, Y7, Y6, Y6
-	VBROADCASTSS   (DX), Y7
-	VFMADD231PS    Y7, Y9, Y0
-	VBROADCASTSS   4(DX), Y7
-	VFMADD231PS    Y7, Y9, Y1
-	VBROADCASTSS   8(DX), Y7
-	VFMADD231PS    Y7, Y9, Y2
-	VBROADCASTSS   12(DX), Y7
-	VFMADD231PS    Y7, Y9, Y3
-	VBROADCASTSS   16(DX), Y7
-	VFMADD231PS    Y7, Y9, Y4
-	VBROADCASTSS   20(DX), Y7
-	VFMADD231PS    Y7, Y9, Y5
-	VBROADCASTSS   32(DX), Y7
-	VFMADD231PS    Y7, Y8, Y0
-	VBROADCASTSS   36(DX), Y7
-	VFMADD231PS    Y7, Y8, Y1
-	VBROADCASTSS   40(DX), Y7
-	VFMADD231PS    Y7, Y8, Y2
-	VBROADCASTSS   44(DX), Y7
-	VFMADD231PS    Y7, Y8, Y3
-	VBROADCASTSS   48(DX), Y7
-	VFMADD231PS    Y7, Y8, Y4
-	VBROADCASTSS   52(DX), Y7
-	VFMADD231PS    Y7, Y8, Y5
-	VBROADCASTSS   64(DX), Y7
-	VFMADD231PS    Y7, Y10, Y0
-	VBROADCASTSS   68(DX), Y7
-	VFMADD231PS    Y7, Y10, Y1
-	VBROADCASTSS   72(DX), Y7
-	VFMADD231PS    Y7, Y10, Y2
-	VBROADCASTSS   76(DX), Y7
-	VFMADD231PS    Y7, Y10, Y3
-	VBROADCASTSS   80(DX), Y7
-	VFMADD231PS    Y7, Y10, Y4
-	VBROADCASTSS   84(DX), Y7
-	VFMADD231PS    Y7, Y10, Y5
-	VBROADCASTSS   96(DX), Y7
-	VFMADD231PS    Y7, Y6, Y0
-	VBROADCASTSS   100(DX), Y7
-	VFMADD231PS    Y7, Y6, Y1
-	VBROADCASTSS   104(DX), Y7
-	VFMADD231PS    Y7, Y6, Y2
-	VBROADCASTSS   108(DX), Y7
-	VFMADD231PS    Y7, Y6, Y3
-	VBROADCASTSS   112(DX), Y7
-	VFMADD231PS    Y7, Y6, Y4
-	VBROADCASTSS   116(DX), Y7
-	VFMADD231PS    Y7, Y6, Y5
+	VBROADCASTF128 32(CX), Y5
+	VINSERTF128    $0x01, 32(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 32(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 32(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 32(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 32(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 32(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 32(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   256(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   260(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   264(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   268(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   272(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   288(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   292(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   296(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   300(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   304(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   320(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   324(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   328(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   332(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   336(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   352(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   356(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   360(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   364(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   368(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
 	PREFETCHT0     (R11)
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
@@ -2919,238 +2513,95 @@ sameRow94:
 	MOVQ           16(R10), R12
 
 sameRow95:
-	VBROADCASTF128 16(CX), Y6
-	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
-	VBROADCASTF128 16(CX)(SI*1), Y7
-	VINSERTF128    $0x01, 16(CX)(R8*1), Y7, Y7
-	VUNPCKLPS      Y7, Y6, Y8
-	VUNPCKHPS      Y7, Y6, Y6
-	VBROADCASTF128 16(CX)(SI*2), Y7
-	VINSERTF128    $0x01, 16(CX)(DI*2), Y7, Y7
-	VBROADCASTF128 16(CX)(DI*1), Y9
-	VINSERTF128    $0x01, 16(CX)(R9*1), Y9, Y9
-	VUNPCKLPS      Y9, Y7, Y10
-	VUNPCKHPS      Y9, Y7, Y7
-	VSHUFPS        $0x44, Y10, Y8, Y9
-	VSHUFPS        $0xee, Y10, Y8, Y8
-	VSHUFPS        $0x44, Y7, Y6, Y10
-	VSHUFPS        $0xee, Y7, Y6, Y6
-	VBROADCASTSS   128(DX), Y7
-	VFMADD231PS    Y7, Y9, Y0
-	VBROADCASTSS   132(DX), Y7
-	VFMADD231PS    Y7, Y9, Y1
-	VBROADCASTSS   136(DX), Y7
-	VFMADD231PS    Y7, Y9, Y2
-	VBROADCASTSS   140(DX), Y7
-	VFMADD231PS    Y7, Y9, Y3
-	VBROADCASTSS   144(DX), Y7
-	VFMADD231PS    Y7, Y9, Y4
-	VBROADCASTSS   148(DX), Y7
-	VFMADD231PS    Y7, Y9, Y5
-	VBROADCASTSS   160(DX), Y7
-	VFMADD231PS    Y7, Y8, Y0
-	VBROADCASTSS   164(DX), Y7
-	VFMADD231PS    Y7, Y8, Y1
-	VBROADCASTSS   168(DX), Y7
-	VFMADD231PS    Y7, Y8, Y2
-	VBROADCASTSS   172(DX), Y7
-	VFMADD231PS    Y7, Y8, Y3
-	VBROADCASTSS   176(DX), Y7
-	VFMADD231PS    Y7, Y8, Y4
-	VBROADCASTSS   180(DX), Y7
-	VFMADD231PS    Y7, Y8, Y5
-	VBROADCASTSS   192(DX), Y7
-	VFMADD231PS    Y7, Y10, Y0
-	VBROADCASTSS   196(DX), Y7
-	VFMADD231PS    Y7, Y10, Y1
-	VBROADCASTSS   200(DX), Y7
-	VFMADD231PS    Y7, Y10, Y2
-	VBROADCASTSS   204(DX), Y7
-	VFMADD231PS    Y7, Y10, Y3
-	VBROADCASTSS   208(DX), Y7
-	VFMADD231PS    Y7, Y10, Y4
-	VBROADCASTSS   212(DX), Y7
-	VFMADD231PS    Y7, Y10, Y5
-	VBROADCASTSS   224(DX), Y7
-	VFMADD231PS    Y7, Y6, Y0
-	VBROADCASTSS   228(DX), Y7
-	VFMADD231PS    Y7, Y6, Y1
-	VBROADCASTSS   232(DX), Y7
-	VFMADD231PS    Y7, Y6, Y2
-	VBROADCASTSS   236(DX), Y7
-	VFMADD231PS    Y7, Y6, Y3
-	VBROADCASTSS   240(DX), Y7
-	VFMADD231PS    Y7, Y6, Y4
-	VBROADCASTSS   244(DX), Y7
-	VFMADD231PS    Y7, Y6, Y5
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow96
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow96:
-	VBROADCASTF128 32(CX), Y6
-	VINSERTF128    $0x01, 32(CX)(SI*4), Y6, Y6
-	VBROADCASTF128 32(CX)(SI*1), Y7
-	VINSERTF128    $0x01, 32(CX)(R8*1), Y7, Y7
-	VUNPCKLPS      Y7, Y6, Y8
-	VUNPCKHPS      Y7, Y6, Y6
-	VBROADCASTF128 32(CX)(SI*2), Y7
-	VINSERTF128    $0x01, 32(CX)(DI*2), Y7, Y7
-	VBROADCASTF128 32(CX)(DI*1), Y9
-	VINSERTF128    $0x01, 32(CX)(R9*1), Y9, Y9
-	VUNPCKLPS      Y9, Y7, Y10
-	VUNPCKHPS      Y9, Y7, Y7
-	VSHUFPS        $0x44, Y10, Y8, Y9
-	VSHUFPS        $0xee, Y10, Y8, Y8
-	VSHUFPS        $0x44, Y7, Y6, Y10
-	VSHUFPS        $0xee, Y7, Y6, Y6
-	VBROADCASTSS   256(DX), Y7
-	VFMADD231PS    Y7, Y9, Y0
-	VBROADCASTSS   260(DX), Y7
-	VFMADD231PS    Y7, Y9, Y1
-	VBROADCASTSS   264(DX), Y7
-	VFMADD231PS    Y7, Y9, Y2
-	VBROADCASTSS   268(DX), Y7
-	VFMADD231PS    Y7, Y9, Y3
-	VBROADCASTSS   272(DX), Y7
-	VFMADD231PS    Y7, Y9, Y4
-	VBROADCASTSS   276(DX), Y7
-	VFMADD231PS    Y7, Y9, Y5
-	VBROADCASTSS   288(DX), Y7
-	VFMADD231PS    Y7, Y8, Y0
-	VBROADCASTSS   292(DX), Y7
-	VFMADD231PS    Y7, Y8, Y1
-	VBROADCASTSS   296(DX), Y7
-	VFMADD231PS    Y7, Y8, Y2
-	VBROADCASTSS   300(DX), Y7
-	VFMADD231PS    Y7, Y8, Y3
-	VBROADCASTSS   304(DX), Y7
-	VFMADD231PS    Y7, Y8, Y4
-	VBROADCASTSS   308(DX), Y7
-	VFMADD231PS    Y7, Y8, Y5
-	VBROADCASTSS   320(DX), Y7
-	VFMADD231PS    Y7, Y10, Y0
-	VBROADCASTSS   324(DX), Y7
-	VFMADD231PS    Y7, Y10, Y1
-	VBROADCASTSS   328(DX), Y7
-	VFMADD231PS    Y7, Y10, Y2
-	VBROADCASTSS   332(DX), Y7
-	VFMADD231PS    Y7, Y10, Y3
-	VBROADCASTSS   336(DX), Y7
-	VFMADD231PS    Y7, Y10, Y4
-	VBROADCASTSS   340(DX), Y7
-	VFMADD231PS    Y7, Y10, Y5
-	VBROADCASTSS   352(DX), Y7
-	VFMADD231PS    Y7, Y6, Y0
-	VBROADCASTSS   356(DX), Y7
-	VFMADD231PS    Y7, Y6, Y1
-	VBROADCASTSS   360(DX), Y7
-	VFMADD231PS    Y7, Y6, Y2
-	VBROADCASTSS   364(DX), Y7
-	VFMADD231PS    Y7, Y6, Y3
-	VBROADCASTSS   368(DX), Y7
-	VFMADD231PS    Y7, Y6, Y4
-	VBROADCASTSS   372(DX), Y7
-	VFMADD231PS    Y7, Y6, Y5
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow97
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow97:
-	VBROADCASTF128 48(CX), Y6
-	VINSERTF128    $0x01, 48(CX)(SI*4), Y6, Y6
-	VBROADCASTF128 48(CX)(SI*1), Y7
-	VINSERTF128    $0x01, 48(CX)(R8*1), Y7, Y7
-	VUNPCKLPS      Y7, Y6, Y8
-	VUNPCKHPS      Y7, Y6, Y6
-	VBROADCASTF128 48(CX)(SI*2), Y7
-	VINSERTF128    $0x01, 48(CX)(DI*2), Y7, Y7
-	VBROADCASTF128 48(CX)(DI*1), Y9
-	VINSERTF128    $0x01, 48(CX)(R9*1), Y9, Y9
-	VUNPCKLPS      Y9, Y7, Y10
-	VUNPCKHPS      Y9, Y7, Y7
-	VSHUFPS        $0x44, Y10, Y8, Y9
-	VSHUFPS        $0xee, Y10, Y8, Y8
-	VSHUFPS        $0x44, Y7, Y6, Y10
-	VSHUFPS        $0xee, Y7, Y6, Y6
-	VBROADCASTSS   384(DX), Y7
-	VFMADD231PS    Y7, Y9, Y0
-	VBROADCASTSS   388(DX), Y7
-	VFMADD231PS    Y7, Y9, Y1
-	VBROADCASTSS   392(DX), Y7
-	VFMADD231PS    Y7, Y9, Y2
-	VBROADCASTSS   396(DX), Y7
-	VFMADD231PS    Y7, Y9, Y3
-	VBROADCASTSS   400(DX), Y7
-	VFMADD231PS    Y7, Y9, Y4
-	VBROADCASTSS   404(DX), Y7
-	VFMADD231PS    Y7, Y9, Y5
-	VBROADCASTSS   416(DX), Y7
-	VFMADD231PS    Y7, Y8, Y0
-	VBROADCASTSS   420(DX), Y7
-	VFMADD231PS    Y7, Y8, Y1
-	VBROADCASTSS   424(DX), Y7
-	VFMADD231PS    Y7, Y8, Y2
-	VBROADCASTSS   428(DX), Y7
-	VFMADD231PS    Y7, Y8, Y3
-	VBROADCASTSS   432(DX), Y7
-	VFMADD231PS    Y7, Y8, Y4
-	VBROADCASTSS   436(DX), Y7
-	VFMADD231PS    Y7, Y8, Y5
-	VBROADCASTSS   448(DX), Y7
-	VFMADD231PS    Y7, Y10, Y0
-	VBROADCASTSS   452(DX), Y7
-	VFMADD231PS    Y7, Y10, Y1
-	VBROADCASTSS   456(DX), Y7
-	VFMADD231PS    Y7, Y10, Y2
-	VBROADCASTSS   460(DX), Y7
-	VFMADD231PS    Y7, Y10, Y3
-	VBROADCASTSS   464(DX), Y7
-	VFMADD231PS    Y7, Y10, Y4
-	VBROADCASTSS   468(DX), Y7
-	VFMADD231PS    Y7, Y10, Y5
-	VBROADCASTSS   480(DX), Y7
-	VFMADD231PS    Y7, Y6, Y0
-	VBROADCASTSS   484(DX), Y7
-	VFMADD231PS    Y7, Y6, Y1
-	VBROADCASTSS   488(DX), Y7
-	VFMADD231PS    Y7, Y6, Y2
-	VBROADCASTSS   492(DX), Y7
-	VFMADD231PS    Y7, Y6, Y3
-	VBROADCASTSS   496(DX), Y7
-	VFMADD231PS    Y7, Y6, Y4
-	VBROADCASTSS   500(DX), Y7
-	VFMADD231PS    Y7, Y6, Y5
+	VBROADCASTF128 48(CX), Y5
+	VINSERTF128    $0x01, 48(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 48(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 48(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 48(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 48(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 48(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 48(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   384(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   388(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   392(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   396(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   400(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   416(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   420(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   424(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   428(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   432(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   448(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   452(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   456(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   460(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   464(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   480(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   484(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   488(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   492(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   496(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000200, DX
 	DECQ           R13
-	JNZ            columns93
+	JNZ            columns91
 	VMOVUPS        Y0, (BX)
 	VMOVUPS        Y1, 256(BX)
 	VMOVUPS        Y2, 512(BX)
 	VMOVUPS        Y3, 768(BX)
 	VMOVUPS        Y4, 1024(BX)
-	VMOVUPS        Y5, 1280(BX)
 	MOVQ           d16+8(FP), DX
 	SHLQ           $0x06, DX
 	SUBQ           DX, CX
 	MOVQ           q+32(FP), DX
 	LEAQ           (CX)(SI*8), CX
-	VXORPS         Y0, Y0, Y0
-	VXORPS         Y1, Y1, Y1
-	VXORPS         Y2, Y2, Y2
-	VXORPS         Y3, Y3, Y3
-	VXORPS         Y4, Y4, Y4
-	VXORPS         Y5, Y5, Y5
-	MOVQ           d16+8(FP), R13
+	MOVQ           acc+48(FP), R13
+	TESTQ          R13, R13
+	JZ             fresh96
+	VMOVUPS        32(BX), Y0
+	VMOVUPS        288(BX), Y1
+	VMOVUPS        544(BX), Y2
+	VMOVUPS        800(BX), Y3
+	VMOVUPS        1056(BX), Y4
+	JMP            ready97
+
+fresh96:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+
+ready97:
+	MOVQ d16+8(FP), R13
 
 columns98:
 	PREFETCHT0 (R11)
@@ -3162,6 +2613,331 @@ columns98:
 	MOVQ       16(R10), R12
 
 sameRow99:
+	VBROADCASTF128 (CX), Y5
+	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
+	VBROADCASTF128 (CX)(SI*1), Y6
+	VINSERTF128    $0x01, (CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 (CX)(SI*2), Y6
+	VINSERTF128    $0x01, (CX)(DI*2), Y6, Y6
+	VBROADCASTF128 (CX)(DI*1), Y8
+	VINSERTF128    $0x01, (CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   (DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   4(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   8(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   12(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   16(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   32(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   36(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   40(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   44(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   48(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   64(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   68(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   72(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   76(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   80(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   96(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   100(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   104(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   108(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   112(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow100
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow100:
+	VBROADCASTF128 16(CX), Y5
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 16(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 16(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 16(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   128(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   132(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   136(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   140(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   144(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   160(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   164(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   168(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   172(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   176(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   192(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   196(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   200(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   204(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   208(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   224(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   228(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   232(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   236(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   240(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow101
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow101:
+	VBROADCASTF128 32(CX), Y5
+	VINSERTF128    $0x01, 32(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 32(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 32(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 32(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 32(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 32(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 32(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   256(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   260(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   264(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   268(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   272(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   288(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   292(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   296(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   300(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   304(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   320(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   324(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   328(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   332(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   336(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   352(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   356(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   360(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   364(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   368(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow102
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow102:
+	VBROADCASTF128 48(CX), Y5
+	VINSERTF128    $0x01, 48(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 48(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 48(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 48(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 48(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 48(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 48(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   384(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   388(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   392(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   396(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   400(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   416(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   420(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   424(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   428(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   432(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   448(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   452(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   456(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   460(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   464(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   480(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   484(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   488(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   492(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   496(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000200, DX
+	DECQ           R13
+	JNZ            columns98
+	VMOVUPS        Y0, 32(BX)
+	VMOVUPS        Y1, 288(BX)
+	VMOVUPS        Y2, 544(BX)
+	VMOVUPS        Y3, 800(BX)
+	VMOVUPS        Y4, 1056(BX)
+	MOVQ           d16+8(FP), DX
+	SHLQ           $0x06, DX
+	SUBQ           DX, CX
+	MOVQ           q+32(FP), DX
+	LEAQ           (CX)(SI*8), CX
+	ADDQ           $0x40, BX
+	DECQ           AX
+	JMP            loop87
+
+loopDone88:
+	MOVQ R11, (R10)
+	MOVQ R12, 8(R10)
+	VZEROUPPER
+	RET
+
+// func attnScores6AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// Requires: AVX, FMA3, MMX+
+TEXT ·attnScores6AVX2(SB), NOSPLIT, $0-64
+	MOVQ groups+0(FP), AX
+	MOVQ k+16(FP), CX
+	MOVQ q+32(FP), DX
+	MOVQ s+40(FP), BX
+	MOVQ ldk+24(FP), SI
+	LEAQ (SI)(SI*2), DI
+	LEAQ (SI)(SI*4), R8
+	LEAQ (DI)(SI*4), R9
+	MOVQ next+56(FP), R10
+	MOVQ (R10), R11
+	MOVQ 8(R10), R12
+
+loop103:
+	TESTQ   AX, AX
+	JZ      loopDone104
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh105
+	VMOVUPS (BX), Y0
+	VMOVUPS 256(BX), Y1
+	VMOVUPS 512(BX), Y2
+	VMOVUPS 768(BX), Y3
+	VMOVUPS 1024(BX), Y4
+	VMOVUPS 1280(BX), Y5
+	JMP     ready106
+
+fresh105:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+ready106:
+	MOVQ d16+8(FP), R13
+
+columns107:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow108
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow108:
 	VBROADCASTF128 (CX), Y6
 	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
 	VBROADCASTF128 (CX)(SI*1), Y7
@@ -3230,11 +3006,11 @@ sameRow99:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow100
+	JG             sameRow109
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow100:
+sameRow109:
 	VBROADCASTF128 16(CX), Y6
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 16(CX)(SI*1), Y7
@@ -3303,11 +3079,11 @@ sameRow100:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow101
+	JG             sameRow110
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow101:
+sameRow110:
 	VBROADCASTF128 32(CX), Y6
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 32(CX)(SI*1), Y7
@@ -3376,11 +3152,11 @@ sameRow101:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow102
+	JG             sameRow111
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow102:
+sameRow111:
 	VBROADCASTF128 48(CX), Y6
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 48(CX)(SI*1), Y7
@@ -3448,741 +3224,343 @@ sameRow102:
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000200, DX
 	DECQ           R13
-	JNZ            columns98
-	VMOVUPS        Y0, 32(BX)
-	VMOVUPS        Y1, 288(BX)
-	VMOVUPS        Y2, 544(BX)
-	VMOVUPS        Y3, 800(BX)
-	VMOVUPS        Y4, 1056(BX)
-	VMOVUPS        Y5, 1312(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop91
-
-loopDone92:
-	MOVQ R11, (R10)
-	MOVQ R12, 8(R10)
-	VZEROUPPER
-	RET
-
-// func attnScores7AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, next *byte)
-// Requires: AVX, FMA3, MMX+
-TEXT ·attnScores7AVX2(SB), NOSPLIT, $0-56
-	MOVQ groups+0(FP), AX
-	MOVQ k+16(FP), CX
-	MOVQ q+32(FP), DX
-	MOVQ s+40(FP), BX
-	MOVQ ldk+24(FP), SI
-	LEAQ (SI)(SI*2), DI
-	LEAQ (SI)(SI*4), R8
-	LEAQ (DI)(SI*4), R9
-	MOVQ next+48(FP), R10
-	MOVQ (R10), R11
-	MOVQ 8(R10), R12
-
-loop103:
-	TESTQ  AX, AX
-	JZ     loopDone104
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	MOVQ   d16+8(FP), R13
-
-columns105:
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       $0x00000080, R11
-	SUBQ       $0x00000002, R12
-	JG         sameRow106
-	ADDQ       24(R10), R11
-	MOVQ       16(R10), R12
-
-sameRow106:
-	VBROADCASTF128 (CX), Y7
-	VINSERTF128    $0x01, (CX)(SI*4), Y7, Y7
-	VBROADCASTF128 (CX)(SI*1), Y8
-	VINSERTF128    $0x01, (CX)(R8*1), Y8, Y8
-	VUNPCKLPS      Y8, Y7, Y9
-	VUNPCKHPS      Y8, Y7, Y7
-	VBROADCASTF128 (CX)(SI*2), Y8
-	VINSERTF128    $0x01, (CX)(DI*2), Y8, Y8
-	VBROADCASTF128 (CX)(DI*1), Y10
-	VINSERTF128    $0x01, (CX)(R9*1), Y10, Y10
-	VUNPCKLPS      Y10, Y8, Y11
-	VUNPCKHPS      Y10, Y8, Y8
-	VSHUFPS        $0x44, Y11, Y9, Y10
-	VSHUFPS        $0xee, Y11, Y9, Y9
-	VSHUFPS        $0x44, Y8, Y7, Y11
-	VSHUFPS        $0xee, Y8, Y7, Y7
-	VBROADCASTSS   (DX), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	VBROADCASTSS   4(DX), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VBROADCASTSS   8(DX), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	VBROADCASTSS   12(DX), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTSS   16(DX), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	VBROADCASTSS   20(DX), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VBROADCASTSS   24(DX), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	VBROADCASTSS   32(DX), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VBROADCASTSS   36(DX), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VBROADCASTSS   40(DX), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VBROADCASTSS   44(DX), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VBROADCASTSS   48(DX), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VBROADCASTSS   52(DX), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VBROADCASTSS   56(DX), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VBROADCASTSS   64(DX), Y8
-	VFMADD231PS    Y8, Y11, Y0
-	VBROADCASTSS   68(DX), Y8
-	VFMADD231PS    Y8, Y11, Y1
-	VBROADCASTSS   72(DX), Y8
-	VFMADD231PS    Y8, Y11, Y2
-	VBROADCASTSS   76(DX), Y8
-	VFMADD231PS    Y8, Y11, Y3
-	VBROADCASTSS   80(DX), Y8
-	VFMADD231PS    Y8, Y11, Y4
-	VBROADCASTSS   84(DX), Y8
-	VFMADD231PS    Y8, Y11, Y5
-	VBROADCASTSS   88(DX), Y8
-	VFMADD231PS    Y8, Y11, Y6
-	VBROADCASTSS   96(DX), Y8
-	VFMADD231PS    Y8, Y7, Y0
-	VBROADCASTSS   100(DX), Y8
-	VFMADD231PS    Y8, Y7, Y1
-	VBROADCASTSS   104(DX), Y8
-	VFMADD231PS    Y8, Y7, Y2
-	VBROADCASTSS   108(DX), Y8
-	VFMADD231PS    Y8, Y7, Y3
-	VBROADCASTSS   112(DX), Y8
-	VFMADD231PS    Y8, Y7, Y4
-	VBROADCASTSS   116(DX), Y8
-	VFMADD231PS    Y8, Y7, Y5
-	VBROADCASTSS   120(DX), Y8
-	VFMADD231PS    Y8, Y7, Y6
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow107
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow107:
-	VBROADCASTF128 16(CX), Y7
-	VINSERTF128    $0x01, 16(CX)(SI*4), Y7, Y7
-	VBROADCASTF128 16(CX)(SI*1), Y8
-	VINSERTF128    $0x01, 16(CX)(R8*1), Y8, Y8
-	VUNPCKLPS      Y8, Y7, Y9
-	VUNPCKHPS      Y8, Y7, Y7
-	VBROADCASTF128 16(CX)(SI*2), Y8
-	VINSERTF128    $0x01, 16(CX)(DI*2), Y8, Y8
-	VBROADCASTF128 16(CX)(DI*1), Y10
-	VINSERTF128    $0x01, 16(CX)(R9*1), Y10, Y10
-	VUNPCKLPS      Y10, Y8, Y11
-	VUNPCKHPS      Y10, Y8, Y8
-	VSHUFPS        $0x44, Y11, Y9, Y10
-	VSHUFPS        $0xee, Y11, Y9, Y9
-	VSHUFPS        $0x44, Y8, Y7, Y11
-	VSHUFPS        $0xee, Y8, Y7, Y7
-	VBROADCASTSS   128(DX), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	VBROADCASTSS   132(DX), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VBROADCASTSS   136(DX), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	VBROADCASTSS   140(DX), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTSS   144(DX), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	VBROADCASTSS   148(DX), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VBROADCASTSS   152(DX), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	VBROADCASTSS   160(DX), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VBROADCASTSS   164(DX), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VBROADCASTSS   168(DX), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VBROADCASTSS   172(DX), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VBROADCASTSS   176(DX), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VBROADCASTSS   180(DX), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VBROADCASTSS   184(DX), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VBROADCASTSS   192(DX), Y8
-	VFMADD231PS    Y8, Y11, Y0
-	VBROADCASTSS   196(DX), Y8
-	VFMADD231PS    Y8, Y11, Y1
-	VBROADCASTSS   200(DX), Y8
-	VFMADD231PS    Y8, Y11, Y2
-	VBROADCASTSS   204(DX), Y8
-	VFMADD231PS    Y8, Y11, Y3
-	VBROADCASTSS   208(DX), Y8
-	VFMADD231PS    Y8, Y11, Y4
-	VBROADCASTSS   212(DX), Y8
-	VFMADD231PS    Y8, Y11, Y5
-	VBROADCASTSS   216(DX), Y8
-	VFMADD231PS    Y8, Y11, Y6
-	VBROADCASTSS   224(DX), Y8
-	VFMADD231PS    Y8, Y7, Y0
-	VBROADCASTSS   228(DX), Y8
-	VFMADD231PS    Y8, Y7, Y1
-	VBROADCASTSS   232(DX), Y8
-	VFMADD231PS    Y8, Y7, Y2
-	VBROADCASTSS   236(DX), Y8
-	VFMADD231PS    Y8, Y7, Y3
-	VBROADCASTSS   240(DX), Y8
-	VFMADD231PS    Y8, Y7, Y4
-	VBROADCASTSS   244(DX), Y8
-	VFMADD231PS    Y8, Y7, Y5
-	VBROADCASTSS   248(DX), Y8
-	VFMADD231PS    Y8, Y7, Y6
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow108
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow108:
-	VBROADCASTF128 32(CX), Y7
-	VINSERTF128    $0x01, 32(CX)(SI*4), Y7, Y7
-	VBROADCASTF128 32(CX)(SI*1), Y8
-	VINSERTF128    $0x01, 32(CX)(R8*1), Y8, Y8
-	VUNPCKLPS      Y8, Y7, Y9
-	VUNPCKHPS      Y8, Y7, Y7
-	VBROADCASTF128 32(CX)(SI*2), Y8
-	VINSERTF128    $0x01, 32(CX)(DI*2), Y8, Y8
-	VBROADCASTF128 32(CX)(DI*1), Y10
-	VINSERTF128    $0x01, 32(CX)(R9*1), Y10, Y10
-	VUNPCKLPS      Y10, Y8, Y11
-	VUNPCKHPS      Y10, Y8, Y8
-	VSHUFPS        $0x44, Y11, Y9, Y10
-	VSHUFPS        $0xee, Y11, Y9, Y9
-	VSHUFPS        $0x44, Y8, Y7, Y11
-	VSHUFPS        $0xee, Y8, Y7, Y7
-	VBROADCASTSS   256(DX), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	VBROADCASTSS   260(DX), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VBROADCASTSS   264(DX), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	VBROADCASTSS   268(DX), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTSS   272(DX), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	VBROADCASTSS   276(DX), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VBROADCASTSS   280(DX), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	VBROADCASTSS   288(DX), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VBROADCASTSS   292(DX), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VBROADCASTSS   296(DX), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VBROADCASTSS   300(DX), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VBROADCASTSS   304(DX), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VBROADCASTSS   308(DX), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VBROADCASTSS   312(DX), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VBROADCASTSS   320(DX), Y8
-	VFMADD231PS    Y8, Y11, Y0
-	VBROADCASTSS   324(DX), Y8
-	VFMADD231PS    Y8, Y11, Y1
-	VBROADCASTSS   328(DX), Y8
-	VFMADD231PS    Y8, Y11, Y2
-	VBROADCASTSS   332(DX), Y8
-	VFMADD231PS    Y8, Y11, Y3
-	VBROADCASTSS   336(DX), Y8
-	VFMADD231PS    Y8, Y11, Y4
-	VBROADCASTSS   340(DX), Y8
-	VFMADD231PS    Y8, Y11, Y5
-	VBROADCASTSS   344(DX), Y8
-	VFMADD231PS    Y8, Y11, Y6
-	VBROADCASTSS   352(DX), Y8
-	VFMADD231PS    Y8, Y7, Y0
-	VBROADCASTSS   356(DX), Y8
-	VFMADD231PS    Y8, Y7, Y1
-	VBROADCASTSS   360(DX), Y8
-	VFMADD231PS    Y8, Y7, Y2
-	VBROADCASTSS   364(DX), Y8
-	VFMADD231PS    Y8, Y7, Y3
-	VBROADCASTSS   368(DX), Y8
-	VFMADD231PS    Y8, Y7, Y4
-	VBROADCASTSS   372(DX), Y8
-	VFMADD231PS    Y8, Y7, Y5
-	VBROADCASTSS   376(DX), Y8
-	VFMADD231PS    Y8, Y7, Y6
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow109
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow109:
-	VBROADCASTF128 48(CX), Y7
-	VINSERTF128    $0x01, 48(CX)(SI*4), Y7, Y7
-	VBROADCASTF128 48(CX)(SI*1), Y8
-	VINSERTF128    $0x01, 48(CX)(R8*1), Y8, Y8
-	VUNPCKLPS      Y8, Y7, Y9
-	VUNPCKHPS      Y8, Y7, Y7
-	VBROADCASTF128 48(CX)(SI*2), Y8
-	VINSERTF128    $0x01, 48(CX)(DI*2), Y8, Y8
-	VBROADCASTF128 48(CX)(DI*1), Y10
-	VINSERTF128    $0x01, 48(CX)(R9*1), Y10, Y10
-	VUNPCKLPS      Y10, Y8, Y11
-	VUNPCKHPS      Y10, Y8, Y8
-	VSHUFPS        $0x44, Y11, Y9, Y10
-	VSHUFPS        $0xee, Y11, Y9, Y9
-	VSHUFPS        $0x44, Y8, Y7, Y11
-	VSHUFPS        $0xee, Y8, Y7, Y7
-	VBROADCASTSS   384(DX), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	VBROADCASTSS   388(DX), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VBROADCASTSS   392(DX), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	VBROADCASTSS   396(DX), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTSS   400(DX), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	VBROADCASTSS   404(DX), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VBROADCASTSS   408(DX), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	VBROADCASTSS   416(DX), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VBROADCASTSS   420(DX), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VBROADCASTSS   424(DX), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VBROADCASTSS   428(DX), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VBROADCASTSS   432(DX), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VBROADCASTSS   436(DX), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VBROADCASTSS   440(DX), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VBROADCASTSS   448(DX), Y8
-	VFMADD231PS    Y8, Y11, Y0
-	VBROADCASTSS   452(DX), Y8
-	VFMADD231PS    Y8, Y11, Y1
-	VBROADCASTSS   456(DX), Y8
-	VFMADD231PS    Y8, Y11, Y2
-	VBROADCASTSS   460(DX), Y8
-	VFMADD231PS    Y8, Y11, Y3
-	VBROADCASTSS   464(DX), Y8
-	VFMADD231PS    Y8, Y11, Y4
-	VBROADCASTSS   468(DX), Y8
-	VFMADD231PS    Y8, Y11, Y5
-	VBROADCASTSS   472(DX), Y8
-	VFMADD231PS    Y8, Y11, Y6
-	VBROADCASTSS   480(DX), Y8
-	VFMADD231PS    Y8, Y7, Y0
-	VBROADCASTSS   484(DX), Y8
-	VFMADD231PS    Y8, Y7, Y1
-	VBROADCASTSS   488(DX), Y8
-	VFMADD231PS    Y8, Y7, Y2
-	VBROADCASTSS   492(DX), Y8
-	VFMADD231PS    Y8, Y7, Y3
-	VBROADCASTSS   496(DX), Y8
-	VFMADD231PS    Y8, Y7, Y4
-	VBROADCASTSS   500(DX), Y8
-	VFMADD231PS    Y8, Y7, Y5
-	VBROADCASTSS   504(DX), Y8
-	VFMADD231PS    Y8, Y7, Y6
-	ADDQ           $0x40, CX
-	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns105
+	JNZ            columns107
 	VMOVUPS        Y0, (BX)
 	VMOVUPS        Y1, 256(BX)
 	VMOVUPS        Y2, 512(BX)
 	VMOVUPS        Y3, 768(BX)
 	VMOVUPS        Y4, 1024(BX)
 	VMOVUPS        Y5, 1280(BX)
-	VMOVUPS        Y6, 1536(BX)
 	MOVQ           d16+8(FP), DX
 	SHLQ           $0x06, DX
 	SUBQ           DX, CX
 	MOVQ           q+32(FP), DX
 	LEAQ           (CX)(SI*8), CX
-	VXORPS         Y0, Y0, Y0
-	VXORPS         Y1, Y1, Y1
-	VXORPS         Y2, Y2, Y2
-	VXORPS         Y3, Y3, Y3
-	VXORPS         Y4, Y4, Y4
-	VXORPS         Y5, Y5, Y5
-	VXORPS         Y6, Y6, Y6
-	MOVQ           d16+8(FP), R13
+	MOVQ           acc+48(FP), R13
+	TESTQ          R13, R13
+	JZ             fresh112
+	VMOVUPS        32(BX), Y0
+	VMOVUPS        288(BX), Y1
+	VMOVUPS        544(BX), Y2
+	VMOVUPS        800(BX), Y3
+	VMOVUPS        1056(BX), Y4
+	VMOVUPS        1312(BX), Y5
+	JMP            ready113
 
-columns110:
+fresh112:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+ready113:
+	MOVQ d16+8(FP), R13
+
+columns114:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow111
+	JG         sameRow115
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow111:
-	VBROADCASTF128 (CX), Y7
-	VINSERTF128    $0x01, (CX)(SI*4), Y7, Y7
-	VBROADCASTF128 (CX)(SI*1), Y8
-	VINSERTF128    $0x01, (CX)(R8*1), Y8, Y8
-	VUNPCKLPS      Y8, Y7, Y9
-	VUNPCKHPS      Y8, Y7, Y7
-	VBROADCASTF128 (CX)(SI*2), Y8
-	VINSERTF128    $0x01, (CX)(DI*2), Y8, Y8
-	VBROADCASTF128 (CX)(DI*1), Y10
-	VINSERTF128    $0x01, (CX)(R9*1), Y10, Y10
-	VUNPCKLPS      Y10, Y8, Y11
-	VUNPCKHPS      Y10, Y8, Y8
-	VSHUFPS        $0x44, Y11, Y9, Y10
-	VSHUFPS        $0xee, Y11, Y9, Y9
-	VSHUFPS        $0x44, Y8, Y7, Y11
-	VSHUFPS        $0xee, Y8, Y7, Y7
-	VBROADCASTSS   (DX), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	VBROADCASTSS   4(DX), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VBROADCASTSS   8(DX), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	VBROADCASTSS   12(DX), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTSS   16(DX), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	VBROADCASTSS   20(DX), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VBROADCASTSS   24(DX), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	VBROADCASTSS   32(DX), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VBROADCASTSS   36(DX), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VBROADCASTSS   40(DX), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VBROADCASTSS   44(DX), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VBROADCASTSS   48(DX), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VBROADCASTSS   52(DX), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VBROADCASTSS   56(DX), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VBROADCASTSS   64(DX), Y8
-	VFMADD231PS    Y8, Y11, Y0
-	VBROADCASTSS   68(DX), Y8
-	VFMADD231PS    Y8, Y11, Y1
-	VBROADCASTSS   72(DX), Y8
-	VFMADD231PS    Y8, Y11, Y2
-	VBROADCASTSS   76(DX), Y8
-	VFMADD231PS    Y8, Y11, Y3
-	VBROADCASTSS   80(DX), Y8
-	VFMADD231PS    Y8, Y11, Y4
-	VBROADCASTSS   84(DX), Y8
-	VFMADD231PS    Y8, Y11, Y5
-	VBROADCASTSS   88(DX), Y8
-	VFMADD231PS    Y8, Y11, Y6
-	VBROADCASTSS   96(DX), Y8
-	VFMADD231PS    Y8, Y7, Y0
-	VBROADCASTSS   100(DX), Y8
-	VFMADD231PS    Y8, Y7, Y1
-	VBROADCASTSS   104(DX), Y8
-	VFMADD231PS    Y8, Y7, Y2
-	VBROADCASTSS   108(DX), Y8
-	VFMADD231PS    Y8, Y7, Y3
-	VBROADCASTSS   112(DX), Y8
-	VFMADD231PS    Y8, Y7, Y4
-	VBROADCASTSS   116(DX), Y8
-	VFMADD231PS    Y8, Y7, Y5
-	VBROADCASTSS   120(DX), Y8
-	VFMADD231PS    Y8, Y7, Y6
+sameRow115:
+	VBROADCASTF128 (CX), Y6
+	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
+	VBROADCASTF128 (CX)(SI*1), Y7
+	VINSERTF128    $0x01, (CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 (CX)(SI*2), Y7
+	VINSERTF128    $0x01, (CX)(DI*2), Y7, Y7
+	VBROADCASTF128 (CX)(DI*1), Y9
+	VINSERTF128    $0x01, (CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   (DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   4(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   8(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   12(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   16(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   20(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   32(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   36(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   40(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   44(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   48(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   52(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   64(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   68(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   72(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   76(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   80(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   84(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   96(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   100(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   104(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   108(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   112(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   116(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
 	PREFETCHT0     (R11)
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow112
+	JG             sameRow116
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow112:
-	VBROADCASTF128 16(CX), Y7
-	VINSERTF128    $0x01, 16(CX)(SI*4), Y7, Y7
-	VBROADCASTF128 16(CX)(SI*1), Y8
-	VINSERTF128    $0x01, 16(CX)(R8*1), Y8, Y8
-	VUNPCKLPS      Y8, Y7, Y9
-	VUNPCKHPS      Y8, Y7, Y7
-	VBROADCASTF128 16(CX)(SI*2), Y8
-	VINSERTF128    $0x01, 16(CX)(DI*2), Y8, Y8
-	VBROADCASTF128 16(CX)(DI*1), Y10
-	VINSERTF128    $0x01, 16(CX)(R9*1), Y10, Y10
-	VUNPCKLPS      Y10, Y8, Y11
-	VUNPCKHPS      Y10, Y8, Y8
-	VSHUFPS        $0x44, Y11, Y9, Y10
-	VSHUFPS        $0xee, Y11, Y9, Y9
-	VSHUFPS        $0x44, Y8, Y7, Y11
-	VSHUFPS        $0xee, Y8, Y7, Y7
-	VBROADCASTSS   128(DX), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	VBROADCASTSS   132(DX), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VBROADCASTSS   136(DX), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	VBROADCASTSS   140(DX), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTSS   144(DX), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	VBROADCASTSS   148(DX), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VBROADCASTSS   152(DX), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	VBROADCASTSS   160(DX), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VBROADCASTSS   164(DX), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VBROADCASTSS   168(DX), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VBROADCASTSS   172(DX), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VBROADCASTSS   176(DX), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VBROADCASTSS   180(DX), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VBROADCASTSS   184(DX), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VBROADCASTSS   192(DX), Y8
-	VFMADD231PS    Y8, Y11, Y0
-	VBROADCASTSS   196(DX), Y8
-	VFMADD231PS    Y8, Y11, Y1
-	VBROADCASTSS   200(DX), Y8
-	VFMADD231PS    Y8, Y11, Y2
-	VBROADCASTSS   204(DX), Y8
-	VFMADD231PS    Y8, Y11, Y3
-	VBROADCASTSS   208(DX), Y8
-	VFMADD231PS    Y8, Y11, Y4
-	VBROADCASTSS   212(DX), Y8
-	VFMADD231PS    Y8, Y11, Y5
-	VBROADCASTSS   216(DX), Y8
-	VFMADD231PS    Y8, Y11, Y6
-	VBROADCASTSS   224(DX), Y8
-	VFMADD231PS    Y8, Y7, Y0
-	VBROADCASTSS   228(DX), Y8
-	VFMADD231PS    Y8, Y7, Y1
-	VBROADCASTSS   232(DX), Y8
-	VFMADD231PS    Y8, Y7, Y2
-	VBROADCASTSS   236(DX), Y8
-	VFMADD231PS    Y8, Y7, Y3
-	VBROADCASTSS   240(DX), Y8
-	VFMADD231PS    Y8, Y7, Y4
-	VBROADCASTSS   244(DX), Y8
-	VFMADD231PS    Y8, Y7, Y5
-	VBROADCASTSS   248(DX), Y8
-	VFMADD231PS    Y8, Y7, Y6
+sameRow116:
+	VBROADCASTF128 16(CX), Y6
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 16(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 16(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 16(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   128(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   132(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   136(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   140(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   144(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   148(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   160(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   164(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   168(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   172(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   176(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   180(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   192(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   196(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   200(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   204(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   208(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   212(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   224(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   228(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   232(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   236(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   240(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   244(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
 	PREFETCHT0     (R11)
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow113
+	JG             sameRow117
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow113:
-	VBROADCASTF128 32(CX), Y7
-	VINSERTF128    $0x01, 32(CX)(SI*4), Y7, Y7
-	VBROADCASTF128 32(CX)(SI*1), Y8
-	VINSERTF128    $0x01, 32(CX)(R8*1), Y8, Y8
-	VUNPCKLPS      Y8, Y7, Y9
-	VUNPCKHPS      Y8, Y7, Y7
-	VBROADCASTF128 32(CX)(SI*2), Y8
-	VINSERTF128    $0x01, 32(CX)(DI*2), Y8, Y8
-	VBROADCASTF128 32(CX)(DI*1), Y10
-	VINSERTF128    $0x01, 32(CX)(R9*1), Y10, Y10
-	VUNPCKLPS      Y10, Y8, Y11
-	VUNPCKHPS      Y10, Y8, Y8
-	VSHUFPS        $0x44, Y11, Y9, Y10
-	VSHUFPS        $0xee, Y11, Y9, Y9
-	VSHUFPS        $0x44, Y8, Y7, Y11
-	VSHUFPS        $0xee, Y8, Y7, Y7
-	VBROADCASTSS   256(DX), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	VBROADCASTSS   260(DX), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VBROADCASTSS   264(DX), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	VBROADCASTSS   268(DX), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTSS   272(DX), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	VBROADCASTSS   276(DX), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VBROADCASTSS   280(DX), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	VBROADCASTSS   288(DX), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VBROADCASTSS   292(DX), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VBROADCASTSS   296(DX), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VBROADCASTSS   300(DX), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VBROADCASTSS   304(DX), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VBROADCASTSS   308(DX), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VBROADCASTSS   312(DX), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VBROADCASTSS   320(DX), Y8
-	VFMADD231PS    Y8, Y11, Y0
-	VBROADCASTSS   324(DX), Y8
-	VFMADD231PS    Y8, Y11, Y1
-	VBROADCASTSS   328(DX), Y8
-	VFMADD231PS    Y8, Y11, Y2
-	VBROADCASTSS   332(DX), Y8
-	VFMADD231PS    Y8, Y11, Y3
-	VBROADCASTSS   336(DX), Y8
-	VFMADD231PS    Y8, Y11, Y4
-	VBROADCASTSS   340(DX), Y8
-	VFMADD231PS    Y8, Y11, Y5
-	VBROADCASTSS   344(DX), Y8
-	VFMADD231PS    Y8, Y11, Y6
-	VBROADCASTSS   352(DX), Y8
-	VFMADD231PS    Y8, Y7, Y0
-	VBROADCASTSS   356(DX), Y8
-	VFMADD231PS    Y8, Y7, Y1
-	VBROADCASTSS   360(DX), Y8
-	VFMADD231PS    Y8, Y7, Y2
-	VBROADCASTSS   364(DX), Y8
-	VFMADD231PS    Y8, Y7, Y3
-	VBROADCASTSS   368(DX), Y8
-	VFMADD231PS    Y8, Y7, Y4
-	VBROADCASTSS   372(DX), Y8
-	VFMADD231PS    Y8, Y7, Y5
-	VBROADCASTSS   376(DX), Y8
-	VFMADD231PS    Y8, Y7, Y6
+sameRow117:
+	VBROADCASTF128 32(CX), Y6
+	VINSERTF128    $0x01, 32(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 32(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 32(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 32(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 32(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 32(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 32(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   256(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   260(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   264(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   268(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   272(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   276(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   288(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   292(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   296(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   300(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   304(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   308(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   320(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   324(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   328(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   332(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   336(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   340(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   352(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   356(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   360(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   364(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   368(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   372(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
 	PREFETCHT0     (R11)
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow114
+	JG             sameRow118
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow114:
-	VBROADCASTF128 48(CX), Y7
-	VINSERTF128    $0x01, 48(CX)(SI*4), Y7, Y7
-	VBROADCASTF128 48(CX)(SI*1), Y8
-	VINSERTF128    $0x01, 48(CX)(R8*1), Y8, Y8
-	VUNPCKLPS      Y8, Y7, Y9
-	VUNPCKHPS      Y8, Y7, Y7
-	VBROADCASTF128 48(CX)(SI*2), Y8
-	VINSERTF128    $0x01, 48(CX)(DI*2), Y8, Y8
-	VBROADCASTF128 48(CX)(DI*1), Y10
-	VINSERTF128    $0x01, 48(CX)(R9*1), Y10, Y10
-	VUNPCKLPS      Y10, Y8, Y11
-	VUNPCKHPS      Y10, Y8, Y8
-	VSHUFPS        $0x44, Y11, Y9, Y10
-	VSHUFPS        $0xee, Y11, Y9, Y9
-	VSHUFPS        $0x44, Y8, Y7, Y11
-	VSHUFPS        $0xee, Y8, Y7, Y7
-	VBROADCASTSS   384(DX), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	VBROADCASTSS   388(DX), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VBROADCASTSS   392(DX), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	VBROADCASTSS   396(DX), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTSS   400(DX), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	VBROADCASTSS   404(DX), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VBROADCASTSS   408(DX), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	VBROADCASTSS   416(DX), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VBROADCASTSS   420(DX), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VBROADCASTSS   424(DX), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VBROADCASTSS   428(DX), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VBROADCASTSS   432(DX), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VBROADCASTSS   436(DX), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VBROADCASTSS   440(DX), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VBROADCASTSS   448(DX), Y8
-	VFMADD231PS    Y8, Y11, Y0
-	VBROADCASTSS   452(DX), Y8
-	VFMADD231PS    Y8, Y11, Y1
-	VBROADCASTSS   456(DX), Y8
-	VFMADD231PS    Y8, Y11, Y2
-	VBROADCASTSS   460(DX), Y8
-	VFMADD231PS    Y8, Y11, Y3
-	VBROADCASTSS   464(DX), Y8
-	VFMADD231PS    Y8, Y11, Y4
-	VBROADCASTSS   468(DX), Y8
-	VFMADD231PS    Y8, Y11, Y5
-	VBROADCASTSS   472(DX), Y8
-	VFMADD231PS    Y8, Y11, Y6
-	VBROADCASTSS   480(DX), Y8
-	VFMADD231PS    Y8, Y7, Y0
-	VBROADCASTSS   484(DX), Y8
-	VFMADD231PS    Y8, Y7, Y1
-	VBROADCASTSS   488(DX), Y8
-	VFMADD231PS    Y8, Y7, Y2
-	VBROADCASTSS   492(DX), Y8
-	VFMADD231PS    Y8, Y7, Y3
-	VBROADCASTSS   496(DX), Y8
-	VFMADD231PS    Y8, Y7, Y4
-	VBROADCASTSS   500(DX), Y8
-	VFMADD231PS    Y8, Y7, Y5
-	VBROADCASTSS   504(DX), Y8
-	VFMADD231PS    Y8, Y7, Y6
+sameRow118:
+	VBROADCASTF128 48(CX), Y6
+	VINSERTF128    $0x01, 48(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 48(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 48(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 48(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 48(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 48(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 48(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   384(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   388(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   392(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   396(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   400(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   404(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   416(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   420(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   424(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   428(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   432(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   436(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   448(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   452(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   456(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   460(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   464(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   468(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   480(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   484(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   488(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   492(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   496(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   500(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000200, DX
 	DECQ           R13
-	JNZ            columns110
+	JNZ            columns114
 	VMOVUPS        Y0, 32(BX)
 	VMOVUPS        Y1, 288(BX)
 	VMOVUPS        Y2, 544(BX)
 	VMOVUPS        Y3, 800(BX)
 	VMOVUPS        Y4, 1056(BX)
 	VMOVUPS        Y5, 1312(BX)
-	VMOVUPS        Y6, 1568(BX)
 	MOVQ           d16+8(FP), DX
 	SHLQ           $0x06, DX
 	SUBQ           DX, CX
@@ -4198,9 +3576,9 @@ loopDone104:
 	VZEROUPPER
 	RET
 
-// func attnScores8AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, next *byte)
+// func attnScores7AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
-TEXT ·attnScores8AVX2(SB), NOSPLIT, $0-56
+TEXT ·attnScores7AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
 	MOVQ k+16(FP), CX
 	MOVQ q+32(FP), DX
@@ -4209,13 +3587,785 @@ TEXT ·attnScores8AVX2(SB), NOSPLIT, $0-56
 	LEAQ (SI)(SI*2), DI
 	LEAQ (SI)(SI*4), R8
 	LEAQ (DI)(SI*4), R9
-	MOVQ next+48(FP), R10
+	MOVQ next+56(FP), R10
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop115:
-	TESTQ  AX, AX
-	JZ     loopDone116
+loop119:
+	TESTQ   AX, AX
+	JZ      loopDone120
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh121
+	VMOVUPS (BX), Y0
+	VMOVUPS 256(BX), Y1
+	VMOVUPS 512(BX), Y2
+	VMOVUPS 768(BX), Y3
+	VMOVUPS 1024(BX), Y4
+	VMOVUPS 1280(BX), Y5
+	VMOVUPS 1536(BX), Y6
+	JMP     ready122
+
+fresh121:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+
+ready122:
+	MOVQ d16+8(FP), R13
+
+columns123:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow124
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow124:
+	VBROADCASTF128 (CX), Y7
+	VINSERTF128    $0x01, (CX)(SI*4), Y7, Y7
+	VBROADCASTF128 (CX)(SI*1), Y8
+	VINSERTF128    $0x01, (CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 (CX)(SI*2), Y8
+	VINSERTF128    $0x01, (CX)(DI*2), Y8, Y8
+	VBROADCASTF128 (CX)(DI*1), Y10
+	VINSERTF128    $0x01, (CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   (DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   4(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   8(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   12(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   16(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   20(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   24(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   32(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   36(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   40(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   44(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   48(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   52(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   56(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   64(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   68(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   72(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   76(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   80(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   84(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   88(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   96(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   100(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   104(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   108(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   112(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   116(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   120(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow125
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow125:
+	VBROADCASTF128 16(CX), Y7
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y7, Y7
+	VBROADCASTF128 16(CX)(SI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 16(CX)(SI*2), Y8
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y8, Y8
+	VBROADCASTF128 16(CX)(DI*1), Y10
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   128(DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   132(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   136(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   140(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   144(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   148(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   152(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   160(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   164(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   168(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   172(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   176(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   180(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   184(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   192(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   196(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   200(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   204(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   208(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   212(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   216(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   224(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   228(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   232(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   236(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   240(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   244(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   248(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow126
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow126:
+	VBROADCASTF128 32(CX), Y7
+	VINSERTF128    $0x01, 32(CX)(SI*4), Y7, Y7
+	VBROADCASTF128 32(CX)(SI*1), Y8
+	VINSERTF128    $0x01, 32(CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 32(CX)(SI*2), Y8
+	VINSERTF128    $0x01, 32(CX)(DI*2), Y8, Y8
+	VBROADCASTF128 32(CX)(DI*1), Y10
+	VINSERTF128    $0x01, 32(CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   256(DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   260(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   264(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   268(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   272(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   276(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   280(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   288(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   292(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   296(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   300(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   304(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   308(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   312(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   320(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   324(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   328(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   332(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   336(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   340(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   344(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   352(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   356(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   360(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   364(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   368(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   372(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   376(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow127
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow127:
+	VBROADCASTF128 48(CX), Y7
+	VINSERTF128    $0x01, 48(CX)(SI*4), Y7, Y7
+	VBROADCASTF128 48(CX)(SI*1), Y8
+	VINSERTF128    $0x01, 48(CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 48(CX)(SI*2), Y8
+	VINSERTF128    $0x01, 48(CX)(DI*2), Y8, Y8
+	VBROADCASTF128 48(CX)(DI*1), Y10
+	VINSERTF128    $0x01, 48(CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   384(DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   388(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   392(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   396(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   400(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   404(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   408(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   416(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   420(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   424(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   428(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   432(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   436(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   440(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   448(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   452(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   456(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   460(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   464(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   468(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   472(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   480(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   484(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   488(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   492(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   496(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   500(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   504(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000200, DX
+	DECQ           R13
+	JNZ            columns123
+	VMOVUPS        Y0, (BX)
+	VMOVUPS        Y1, 256(BX)
+	VMOVUPS        Y2, 512(BX)
+	VMOVUPS        Y3, 768(BX)
+	VMOVUPS        Y4, 1024(BX)
+	VMOVUPS        Y5, 1280(BX)
+	VMOVUPS        Y6, 1536(BX)
+	MOVQ           d16+8(FP), DX
+	SHLQ           $0x06, DX
+	SUBQ           DX, CX
+	MOVQ           q+32(FP), DX
+	LEAQ           (CX)(SI*8), CX
+	MOVQ           acc+48(FP), R13
+	TESTQ          R13, R13
+	JZ             fresh128
+	VMOVUPS        32(BX), Y0
+	VMOVUPS        288(BX), Y1
+	VMOVUPS        544(BX), Y2
+	VMOVUPS        800(BX), Y3
+	VMOVUPS        1056(BX), Y4
+	VMOVUPS        1312(BX), Y5
+	VMOVUPS        1568(BX), Y6
+	JMP            ready129
+
+fresh128:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+
+ready129:
+	MOVQ d16+8(FP), R13
+
+columns130:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow131
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow131:
+	VBROADCASTF128 (CX), Y7
+	VINSERTF128    $0x01, (CX)(SI*4), Y7, Y7
+	VBROADCASTF128 (CX)(SI*1), Y8
+	VINSERTF128    $0x01, (CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 (CX)(SI*2), Y8
+	VINSERTF128    $0x01, (CX)(DI*2), Y8, Y8
+	VBROADCASTF128 (CX)(DI*1), Y10
+	VINSERTF128    $0x01, (CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   (DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   4(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   8(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   12(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   16(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   20(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   24(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   32(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   36(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   40(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   44(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   48(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   52(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   56(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   64(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   68(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   72(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   76(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   80(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   84(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   88(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   96(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   100(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   104(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   108(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   112(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   116(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   120(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow132
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow132:
+	VBROADCASTF128 16(CX), Y7
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y7, Y7
+	VBROADCASTF128 16(CX)(SI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 16(CX)(SI*2), Y8
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y8, Y8
+	VBROADCASTF128 16(CX)(DI*1), Y10
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   128(DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   132(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   136(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   140(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   144(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   148(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   152(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   160(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   164(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   168(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   172(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   176(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   180(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   184(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   192(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   196(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   200(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   204(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   208(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   212(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   216(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   224(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   228(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   232(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   236(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   240(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   244(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   248(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow133
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow133:
+	VBROADCASTF128 32(CX), Y7
+	VINSERTF128    $0x01, 32(CX)(SI*4), Y7, Y7
+	VBROADCASTF128 32(CX)(SI*1), Y8
+	VINSERTF128    $0x01, 32(CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 32(CX)(SI*2), Y8
+	VINSERTF128    $0x01, 32(CX)(DI*2), Y8, Y8
+	VBROADCASTF128 32(CX)(DI*1), Y10
+	VINSERTF128    $0x01, 32(CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   256(DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   260(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   264(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   268(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   272(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   276(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   280(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   288(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   292(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   296(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   300(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   304(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   308(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   312(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   320(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   324(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   328(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   332(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   336(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   340(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   344(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   352(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   356(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   360(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   364(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   368(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   372(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   376(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow134
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow134:
+	VBROADCASTF128 48(CX), Y7
+	VINSERTF128    $0x01, 48(CX)(SI*4), Y7, Y7
+	VBROADCASTF128 48(CX)(SI*1), Y8
+	VINSERTF128    $0x01, 48(CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 48(CX)(SI*2), Y8
+	VINSERTF128    $0x01, 48(CX)(DI*2), Y8, Y8
+	VBROADCASTF128 48(CX)(DI*1), Y10
+	VINSERTF128    $0x01, 48(CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   384(DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   388(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   392(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   396(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   400(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   404(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   408(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   416(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   420(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   424(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   428(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   432(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   436(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   440(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   448(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   452(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   456(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   460(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   464(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   468(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   472(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   480(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   484(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   488(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   492(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   496(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   500(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   504(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000200, DX
+	DECQ           R13
+	JNZ            columns130
+	VMOVUPS        Y0, 32(BX)
+	VMOVUPS        Y1, 288(BX)
+	VMOVUPS        Y2, 544(BX)
+	VMOVUPS        Y3, 800(BX)
+	VMOVUPS        Y4, 1056(BX)
+	VMOVUPS        Y5, 1312(BX)
+	VMOVUPS        Y6, 1568(BX)
+	MOVQ           d16+8(FP), DX
+	SHLQ           $0x06, DX
+	SUBQ           DX, CX
+	MOVQ           q+32(FP), DX
+	LEAQ           (CX)(SI*8), CX
+	ADDQ           $0x40, BX
+	DECQ           AX
+	JMP            loop119
+
+loopDone120:
+	MOVQ R11, (R10)
+	MOVQ R12, 8(R10)
+	VZEROUPPER
+	RET
+
+// func attnScores8AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// Requires: AVX, FMA3, MMX+
+TEXT ·attnScores8AVX2(SB), NOSPLIT, $0-64
+	MOVQ groups+0(FP), AX
+	MOVQ k+16(FP), CX
+	MOVQ q+32(FP), DX
+	MOVQ s+40(FP), BX
+	MOVQ ldk+24(FP), SI
+	LEAQ (SI)(SI*2), DI
+	LEAQ (SI)(SI*4), R8
+	LEAQ (DI)(SI*4), R9
+	MOVQ next+56(FP), R10
+	MOVQ (R10), R11
+	MOVQ 8(R10), R12
+
+loop135:
+	TESTQ   AX, AX
+	JZ      loopDone136
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh137
+	VMOVUPS (BX), Y0
+	VMOVUPS 256(BX), Y1
+	VMOVUPS 512(BX), Y2
+	VMOVUPS 768(BX), Y3
+	VMOVUPS 1024(BX), Y4
+	VMOVUPS 1280(BX), Y5
+	VMOVUPS 1536(BX), Y6
+	VMOVUPS 1792(BX), Y7
+	JMP     ready138
+
+fresh137:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4224,18 +4374,20 @@ loop115:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   d16+8(FP), R13
 
-columns117:
+ready138:
+	MOVQ d16+8(FP), R13
+
+columns139:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow118
+	JG         sameRow140
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow118:
+sameRow140:
 	VBROADCASTF128 (CX), Y8
 	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
 	VBROADCASTF128 (CX)(SI*1), Y9
@@ -4320,11 +4472,11 @@ sameRow118:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow119
+	JG             sameRow141
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow119:
+sameRow141:
 	VBROADCASTF128 16(CX), Y8
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 16(CX)(SI*1), Y9
@@ -4409,11 +4561,11 @@ sameRow119:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow120
+	JG             sameRow142
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow120:
+sameRow142:
 	VBROADCASTF128 32(CX), Y8
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 32(CX)(SI*1), Y9
@@ -4498,11 +4650,11 @@ sameRow120:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow121
+	JG             sameRow143
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow121:
+sameRow143:
 	VBROADCASTF128 48(CX), Y8
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 48(CX)(SI*1), Y9
@@ -4586,7 +4738,7 @@ sameRow121:
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000200, DX
 	DECQ           R13
-	JNZ            columns117
+	JNZ            columns139
 	VMOVUPS        Y0, (BX)
 	VMOVUPS        Y1, 256(BX)
 	VMOVUPS        Y2, 512(BX)
@@ -4600,26 +4752,42 @@ sameRow121:
 	SUBQ           DX, CX
 	MOVQ           q+32(FP), DX
 	LEAQ           (CX)(SI*8), CX
-	VXORPS         Y0, Y0, Y0
-	VXORPS         Y1, Y1, Y1
-	VXORPS         Y2, Y2, Y2
-	VXORPS         Y3, Y3, Y3
-	VXORPS         Y4, Y4, Y4
-	VXORPS         Y5, Y5, Y5
-	VXORPS         Y6, Y6, Y6
-	VXORPS         Y7, Y7, Y7
-	MOVQ           d16+8(FP), R13
+	MOVQ           acc+48(FP), R13
+	TESTQ          R13, R13
+	JZ             fresh144
+	VMOVUPS        32(BX), Y0
+	VMOVUPS        288(BX), Y1
+	VMOVUPS        544(BX), Y2
+	VMOVUPS        800(BX), Y3
+	VMOVUPS        1056(BX), Y4
+	VMOVUPS        1312(BX), Y5
+	VMOVUPS        1568(BX), Y6
+	VMOVUPS        1824(BX), Y7
+	JMP            ready145
 
-columns122:
+fresh144:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+ready145:
+	MOVQ d16+8(FP), R13
+
+columns146:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow123
+	JG         sameRow147
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow123:
+sameRow147:
 	VBROADCASTF128 (CX), Y8
 	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
 	VBROADCASTF128 (CX)(SI*1), Y9
@@ -4704,11 +4872,11 @@ sameRow123:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow124
+	JG             sameRow148
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow124:
+sameRow148:
 	VBROADCASTF128 16(CX), Y8
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 16(CX)(SI*1), Y9
@@ -4793,11 +4961,11 @@ sameRow124:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow125
+	JG             sameRow149
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow125:
+sameRow149:
 	VBROADCASTF128 32(CX), Y8
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 32(CX)(SI*1), Y9
@@ -4882,11 +5050,11 @@ sameRow125:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow126
+	JG             sameRow150
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow126:
+sameRow150:
 	VBROADCASTF128 48(CX), Y8
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 48(CX)(SI*1), Y9
@@ -4970,7 +5138,7 @@ sameRow126:
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000200, DX
 	DECQ           R13
-	JNZ            columns122
+	JNZ            columns146
 	VMOVUPS        Y0, 32(BX)
 	VMOVUPS        Y1, 288(BX)
 	VMOVUPS        Y2, 544(BX)
@@ -4986,11 +5154,29 @@ sameRow126:
 	LEAQ           (CX)(SI*8), CX
 	ADDQ           $0x40, BX
 	DECQ           AX
-	JMP            loop115
+	JMP            loop135
 
-loopDone116:
+loopDone136:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
+	VZEROUPPER
+	RET
+
+// func attnFetchAVX2(p *float32, lines int)
+// Requires: AVX
+TEXT ·attnFetchAVX2(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), AX
+	MOVQ lines+8(FP), CX
+
+loop151:
+	TESTQ   CX, CX
+	JZ      loopDone152
+	VMOVUPS (AX), Y0
+	ADDQ    $0x40, AX
+	DECQ    CX
+	JMP     loop151
+
+loopDone152:
 	VZEROUPPER
 	RET
 
@@ -5004,14 +5190,14 @@ TEXT ·attnSoftmaxAVX2(SB), NOSPLIT, $0-64
 	MOVQ         m+40(FP), SI
 	MOVQ         alpha+56(FP), DI
 	VBROADCASTSS scale+32(FP), Y0
-	VMOVUPS      opsConst127<>+0(SB), Y1
+	VMOVUPS      opsConst153<>+0(SB), Y1
 	ADDQ         $0x0f, BX
 	SHRQ         $0x04, BX
 	MOVQ         AX, R8
 
-loop128:
+loop154:
 	TESTQ   DX, DX
-	JZ      loopDone129
+	JZ      loopDone155
 	MOVQ    AX, R9
 	MOVQ    BX, R10
 	MOVQ    $0x00000040, R11
@@ -5020,16 +5206,16 @@ loop128:
 	ADDQ    R11, R9
 	DECQ    R10
 
-loop130:
+loop156:
 	TESTQ  R10, R10
-	JZ     loopDone131
+	JZ     loopDone157
 	VMAXPS (R9), Y2, Y2
 	VMAXPS 32(R9), Y3, Y3
 	ADDQ   R11, R9
 	DECQ   R10
-	JMP    loop130
+	JMP    loop156
 
-loopDone131:
+loopDone157:
 	VMAXPS       Y3, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X3
 	VMAXPS       X3, X2, X3
@@ -5045,61 +5231,61 @@ loopDone131:
 	VXORPS       X1, X3, X3
 	VBROADCASTSS X2, Y2
 	VBROADCASTSS X3, Y3
-	VMOVUPS      opsConst132<>+0(SB), Y4
-	VFMADD213PS  opsConst133<>+0(SB), Y2, Y4
-	VSUBPS       opsConst133<>+0(SB), Y4, Y5
-	VCMPPS       $0x15, opsConst134<>+0(SB), Y2, Y6
+	VMOVUPS      opsConst158<>+0(SB), Y4
+	VFMADD213PS  opsConst159<>+0(SB), Y2, Y4
+	VSUBPS       opsConst159<>+0(SB), Y4, Y5
+	VCMPPS       $0x15, opsConst160<>+0(SB), Y2, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VFNMADD231PS opsConst135<>+0(SB), Y5, Y2
-	VFNMADD231PS opsConst136<>+0(SB), Y5, Y2
-	VMOVUPS      opsConst137<>+0(SB), Y5
-	VFMADD213PS  opsConst138<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst139<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst140<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst141<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst142<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst142<>+0(SB), Y2, Y5
+	VFNMADD231PS opsConst161<>+0(SB), Y5, Y2
+	VFNMADD231PS opsConst162<>+0(SB), Y5, Y2
+	VMOVUPS      opsConst163<>+0(SB), Y5
+	VFMADD213PS  opsConst164<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst165<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst166<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst167<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst168<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst168<>+0(SB), Y2, Y5
 	VMULPS       Y4, Y5, Y5
 	VANDPS       Y5, Y6, Y2
 	VMOVSS       X2, (DI)
 	MOVQ         AX, R9
 	MOVQ         BX, R10
 
-loop143:
+loop169:
 	TESTQ        R10, R10
-	JZ           loopDone144
+	JZ           loopDone170
 	VMOVUPS      (R9), Y2
 	VMOVUPS      32(R9), Y4
 	VFMADD213PS  Y3, Y0, Y2
 	VFMADD213PS  Y3, Y0, Y4
-	VMOVUPS      opsConst132<>+0(SB), Y5
-	VMOVUPS      opsConst132<>+0(SB), Y6
-	VFMADD213PS  opsConst133<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst133<>+0(SB), Y4, Y6
-	VSUBPS       opsConst133<>+0(SB), Y5, Y7
-	VSUBPS       opsConst133<>+0(SB), Y6, Y8
-	VCMPPS       $0x15, opsConst134<>+0(SB), Y2, Y9
-	VCMPPS       $0x15, opsConst134<>+0(SB), Y4, Y10
+	VMOVUPS      opsConst158<>+0(SB), Y5
+	VMOVUPS      opsConst158<>+0(SB), Y6
+	VFMADD213PS  opsConst159<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst159<>+0(SB), Y4, Y6
+	VSUBPS       opsConst159<>+0(SB), Y5, Y7
+	VSUBPS       opsConst159<>+0(SB), Y6, Y8
+	VCMPPS       $0x15, opsConst160<>+0(SB), Y2, Y9
+	VCMPPS       $0x15, opsConst160<>+0(SB), Y4, Y10
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y6, Y6
-	VFNMADD231PS opsConst135<>+0(SB), Y7, Y2
-	VFNMADD231PS opsConst135<>+0(SB), Y8, Y4
-	VFNMADD231PS opsConst136<>+0(SB), Y7, Y2
-	VFNMADD231PS opsConst136<>+0(SB), Y8, Y4
-	VMOVUPS      opsConst137<>+0(SB), Y7
-	VMOVUPS      opsConst137<>+0(SB), Y8
-	VFMADD213PS  opsConst138<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst138<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst139<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst139<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst140<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst140<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst141<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst141<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst142<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst142<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst142<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst142<>+0(SB), Y4, Y8
+	VFNMADD231PS opsConst161<>+0(SB), Y7, Y2
+	VFNMADD231PS opsConst161<>+0(SB), Y8, Y4
+	VFNMADD231PS opsConst162<>+0(SB), Y7, Y2
+	VFNMADD231PS opsConst162<>+0(SB), Y8, Y4
+	VMOVUPS      opsConst163<>+0(SB), Y7
+	VMOVUPS      opsConst163<>+0(SB), Y8
+	VFMADD213PS  opsConst164<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst164<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst165<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst165<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst166<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst166<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst167<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst167<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst168<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst168<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst168<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst168<>+0(SB), Y4, Y8
 	VMULPS       Y5, Y7, Y7
 	VMULPS       Y6, Y8, Y8
 	VANDPS       Y7, Y9, Y2
@@ -5108,16 +5294,16 @@ loop143:
 	VMOVUPS      Y4, 32(R9)
 	ADDQ         $0x40, R9
 	DECQ         R10
-	JMP          loop143
+	JMP          loop169
 
-loopDone144:
+loopDone170:
 	ADDQ CX, AX
 	ADDQ $0x04, SI
 	ADDQ $0x04, DI
 	DECQ DX
-	JMP  loop128
+	JMP  loop154
 
-loopDone129:
+loopDone155:
 	MOVQ   n+24(FP), DX
 	LEAQ   (CX)(CX*2), AX
 	VXORPS X0, X0, X0
@@ -5125,18 +5311,18 @@ loopDone129:
 	VXORPS X2, X2, X2
 	VXORPS X3, X3, X3
 
-loop145:
+loop171:
 	TESTQ  DX, DX
-	JZ     loopDone146
+	JZ     loopDone172
 	VADDSS (R8), X0, X0
 	VADDSS (R8)(CX*1), X1, X1
 	VADDSS (R8)(CX*2), X2, X2
 	VADDSS (R8)(AX*1), X3, X3
 	ADDQ   $0x04, R8
 	DECQ   DX
-	JMP    loop145
+	JMP    loop171
 
-loopDone146:
+loopDone172:
 	MOVQ        l+48(FP), AX
 	MOVQ        alpha+56(FP), CX
 	VMOVSS      (AX), X4
@@ -5154,125 +5340,125 @@ loopDone146:
 	VZEROUPPER
 	RET
 
-DATA opsConst127<>+0(SB)/4, $0x80000000
-DATA opsConst127<>+4(SB)/4, $0x80000000
-DATA opsConst127<>+8(SB)/4, $0x80000000
-DATA opsConst127<>+12(SB)/4, $0x80000000
-DATA opsConst127<>+16(SB)/4, $0x80000000
-DATA opsConst127<>+20(SB)/4, $0x80000000
-DATA opsConst127<>+24(SB)/4, $0x80000000
-DATA opsConst127<>+28(SB)/4, $0x80000000
-GLOBL opsConst127<>(SB), RODATA|NOPTR, $32
+DATA opsConst153<>+0(SB)/4, $0x80000000
+DATA opsConst153<>+4(SB)/4, $0x80000000
+DATA opsConst153<>+8(SB)/4, $0x80000000
+DATA opsConst153<>+12(SB)/4, $0x80000000
+DATA opsConst153<>+16(SB)/4, $0x80000000
+DATA opsConst153<>+20(SB)/4, $0x80000000
+DATA opsConst153<>+24(SB)/4, $0x80000000
+DATA opsConst153<>+28(SB)/4, $0x80000000
+GLOBL opsConst153<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst132<>+0(SB)/4, $0x3fb8aa3b
-DATA opsConst132<>+4(SB)/4, $0x3fb8aa3b
-DATA opsConst132<>+8(SB)/4, $0x3fb8aa3b
-DATA opsConst132<>+12(SB)/4, $0x3fb8aa3b
-DATA opsConst132<>+16(SB)/4, $0x3fb8aa3b
-DATA opsConst132<>+20(SB)/4, $0x3fb8aa3b
-DATA opsConst132<>+24(SB)/4, $0x3fb8aa3b
-DATA opsConst132<>+28(SB)/4, $0x3fb8aa3b
-GLOBL opsConst132<>(SB), RODATA|NOPTR, $32
+DATA opsConst158<>+0(SB)/4, $0x3fb8aa3b
+DATA opsConst158<>+4(SB)/4, $0x3fb8aa3b
+DATA opsConst158<>+8(SB)/4, $0x3fb8aa3b
+DATA opsConst158<>+12(SB)/4, $0x3fb8aa3b
+DATA opsConst158<>+16(SB)/4, $0x3fb8aa3b
+DATA opsConst158<>+20(SB)/4, $0x3fb8aa3b
+DATA opsConst158<>+24(SB)/4, $0x3fb8aa3b
+DATA opsConst158<>+28(SB)/4, $0x3fb8aa3b
+GLOBL opsConst158<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst133<>+0(SB)/4, $0x4b40007f
-DATA opsConst133<>+4(SB)/4, $0x4b40007f
-DATA opsConst133<>+8(SB)/4, $0x4b40007f
-DATA opsConst133<>+12(SB)/4, $0x4b40007f
-DATA opsConst133<>+16(SB)/4, $0x4b40007f
-DATA opsConst133<>+20(SB)/4, $0x4b40007f
-DATA opsConst133<>+24(SB)/4, $0x4b40007f
-DATA opsConst133<>+28(SB)/4, $0x4b40007f
-GLOBL opsConst133<>(SB), RODATA|NOPTR, $32
+DATA opsConst159<>+0(SB)/4, $0x4b40007f
+DATA opsConst159<>+4(SB)/4, $0x4b40007f
+DATA opsConst159<>+8(SB)/4, $0x4b40007f
+DATA opsConst159<>+12(SB)/4, $0x4b40007f
+DATA opsConst159<>+16(SB)/4, $0x4b40007f
+DATA opsConst159<>+20(SB)/4, $0x4b40007f
+DATA opsConst159<>+24(SB)/4, $0x4b40007f
+DATA opsConst159<>+28(SB)/4, $0x4b40007f
+GLOBL opsConst159<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst134<>+0(SB)/4, $0xc2aeac4f
-DATA opsConst134<>+4(SB)/4, $0xc2aeac4f
-DATA opsConst134<>+8(SB)/4, $0xc2aeac4f
-DATA opsConst134<>+12(SB)/4, $0xc2aeac4f
-DATA opsConst134<>+16(SB)/4, $0xc2aeac4f
-DATA opsConst134<>+20(SB)/4, $0xc2aeac4f
-DATA opsConst134<>+24(SB)/4, $0xc2aeac4f
-DATA opsConst134<>+28(SB)/4, $0xc2aeac4f
-GLOBL opsConst134<>(SB), RODATA|NOPTR, $32
+DATA opsConst160<>+0(SB)/4, $0xc2aeac4f
+DATA opsConst160<>+4(SB)/4, $0xc2aeac4f
+DATA opsConst160<>+8(SB)/4, $0xc2aeac4f
+DATA opsConst160<>+12(SB)/4, $0xc2aeac4f
+DATA opsConst160<>+16(SB)/4, $0xc2aeac4f
+DATA opsConst160<>+20(SB)/4, $0xc2aeac4f
+DATA opsConst160<>+24(SB)/4, $0xc2aeac4f
+DATA opsConst160<>+28(SB)/4, $0xc2aeac4f
+GLOBL opsConst160<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst135<>+0(SB)/4, $0x3f317000
-DATA opsConst135<>+4(SB)/4, $0x3f317000
-DATA opsConst135<>+8(SB)/4, $0x3f317000
-DATA opsConst135<>+12(SB)/4, $0x3f317000
-DATA opsConst135<>+16(SB)/4, $0x3f317000
-DATA opsConst135<>+20(SB)/4, $0x3f317000
-DATA opsConst135<>+24(SB)/4, $0x3f317000
-DATA opsConst135<>+28(SB)/4, $0x3f317000
-GLOBL opsConst135<>(SB), RODATA|NOPTR, $32
+DATA opsConst161<>+0(SB)/4, $0x3f317000
+DATA opsConst161<>+4(SB)/4, $0x3f317000
+DATA opsConst161<>+8(SB)/4, $0x3f317000
+DATA opsConst161<>+12(SB)/4, $0x3f317000
+DATA opsConst161<>+16(SB)/4, $0x3f317000
+DATA opsConst161<>+20(SB)/4, $0x3f317000
+DATA opsConst161<>+24(SB)/4, $0x3f317000
+DATA opsConst161<>+28(SB)/4, $0x3f317000
+GLOBL opsConst161<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst136<>+0(SB)/4, $0x3805fdf4
-DATA opsConst136<>+4(SB)/4, $0x3805fdf4
-DATA opsConst136<>+8(SB)/4, $0x3805fdf4
-DATA opsConst136<>+12(SB)/4, $0x3805fdf4
-DATA opsConst136<>+16(SB)/4, $0x3805fdf4
-DATA opsConst136<>+20(SB)/4, $0x3805fdf4
-DATA opsConst136<>+24(SB)/4, $0x3805fdf4
-DATA opsConst136<>+28(SB)/4, $0x3805fdf4
-GLOBL opsConst136<>(SB), RODATA|NOPTR, $32
+DATA opsConst162<>+0(SB)/4, $0x3805fdf4
+DATA opsConst162<>+4(SB)/4, $0x3805fdf4
+DATA opsConst162<>+8(SB)/4, $0x3805fdf4
+DATA opsConst162<>+12(SB)/4, $0x3805fdf4
+DATA opsConst162<>+16(SB)/4, $0x3805fdf4
+DATA opsConst162<>+20(SB)/4, $0x3805fdf4
+DATA opsConst162<>+24(SB)/4, $0x3805fdf4
+DATA opsConst162<>+28(SB)/4, $0x3805fdf4
+GLOBL opsConst162<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst137<>+0(SB)/4, $0x3ab6887e
-DATA opsConst137<>+4(SB)/4, $0x3ab6887e
-DATA opsConst137<>+8(SB)/4, $0x3ab6887e
-DATA opsConst137<>+12(SB)/4, $0x3ab6887e
-DATA opsConst137<>+16(SB)/4, $0x3ab6887e
-DATA opsConst137<>+20(SB)/4, $0x3ab6887e
-DATA opsConst137<>+24(SB)/4, $0x3ab6887e
-DATA opsConst137<>+28(SB)/4, $0x3ab6887e
-GLOBL opsConst137<>(SB), RODATA|NOPTR, $32
+DATA opsConst163<>+0(SB)/4, $0x3ab6887e
+DATA opsConst163<>+4(SB)/4, $0x3ab6887e
+DATA opsConst163<>+8(SB)/4, $0x3ab6887e
+DATA opsConst163<>+12(SB)/4, $0x3ab6887e
+DATA opsConst163<>+16(SB)/4, $0x3ab6887e
+DATA opsConst163<>+20(SB)/4, $0x3ab6887e
+DATA opsConst163<>+24(SB)/4, $0x3ab6887e
+DATA opsConst163<>+28(SB)/4, $0x3ab6887e
+GLOBL opsConst163<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst138<>+0(SB)/4, $0x3c0905b1
-DATA opsConst138<>+4(SB)/4, $0x3c0905b1
-DATA opsConst138<>+8(SB)/4, $0x3c0905b1
-DATA opsConst138<>+12(SB)/4, $0x3c0905b1
-DATA opsConst138<>+16(SB)/4, $0x3c0905b1
-DATA opsConst138<>+20(SB)/4, $0x3c0905b1
-DATA opsConst138<>+24(SB)/4, $0x3c0905b1
-DATA opsConst138<>+28(SB)/4, $0x3c0905b1
-GLOBL opsConst138<>(SB), RODATA|NOPTR, $32
+DATA opsConst164<>+0(SB)/4, $0x3c0905b1
+DATA opsConst164<>+4(SB)/4, $0x3c0905b1
+DATA opsConst164<>+8(SB)/4, $0x3c0905b1
+DATA opsConst164<>+12(SB)/4, $0x3c0905b1
+DATA opsConst164<>+16(SB)/4, $0x3c0905b1
+DATA opsConst164<>+20(SB)/4, $0x3c0905b1
+DATA opsConst164<>+24(SB)/4, $0x3c0905b1
+DATA opsConst164<>+28(SB)/4, $0x3c0905b1
+GLOBL opsConst164<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst139<>+0(SB)/4, $0x3d2aaa8d
-DATA opsConst139<>+4(SB)/4, $0x3d2aaa8d
-DATA opsConst139<>+8(SB)/4, $0x3d2aaa8d
-DATA opsConst139<>+12(SB)/4, $0x3d2aaa8d
-DATA opsConst139<>+16(SB)/4, $0x3d2aaa8d
-DATA opsConst139<>+20(SB)/4, $0x3d2aaa8d
-DATA opsConst139<>+24(SB)/4, $0x3d2aaa8d
-DATA opsConst139<>+28(SB)/4, $0x3d2aaa8d
-GLOBL opsConst139<>(SB), RODATA|NOPTR, $32
+DATA opsConst165<>+0(SB)/4, $0x3d2aaa8d
+DATA opsConst165<>+4(SB)/4, $0x3d2aaa8d
+DATA opsConst165<>+8(SB)/4, $0x3d2aaa8d
+DATA opsConst165<>+12(SB)/4, $0x3d2aaa8d
+DATA opsConst165<>+16(SB)/4, $0x3d2aaa8d
+DATA opsConst165<>+20(SB)/4, $0x3d2aaa8d
+DATA opsConst165<>+24(SB)/4, $0x3d2aaa8d
+DATA opsConst165<>+28(SB)/4, $0x3d2aaa8d
+GLOBL opsConst165<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst140<>+0(SB)/4, $0x3e2aaa6f
-DATA opsConst140<>+4(SB)/4, $0x3e2aaa6f
-DATA opsConst140<>+8(SB)/4, $0x3e2aaa6f
-DATA opsConst140<>+12(SB)/4, $0x3e2aaa6f
-DATA opsConst140<>+16(SB)/4, $0x3e2aaa6f
-DATA opsConst140<>+20(SB)/4, $0x3e2aaa6f
-DATA opsConst140<>+24(SB)/4, $0x3e2aaa6f
-DATA opsConst140<>+28(SB)/4, $0x3e2aaa6f
-GLOBL opsConst140<>(SB), RODATA|NOPTR, $32
+DATA opsConst166<>+0(SB)/4, $0x3e2aaa6f
+DATA opsConst166<>+4(SB)/4, $0x3e2aaa6f
+DATA opsConst166<>+8(SB)/4, $0x3e2aaa6f
+DATA opsConst166<>+12(SB)/4, $0x3e2aaa6f
+DATA opsConst166<>+16(SB)/4, $0x3e2aaa6f
+DATA opsConst166<>+20(SB)/4, $0x3e2aaa6f
+DATA opsConst166<>+24(SB)/4, $0x3e2aaa6f
+DATA opsConst166<>+28(SB)/4, $0x3e2aaa6f
+GLOBL opsConst166<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst141<>+0(SB)/4, $0x3f000000
-DATA opsConst141<>+4(SB)/4, $0x3f000000
-DATA opsConst141<>+8(SB)/4, $0x3f000000
-DATA opsConst141<>+12(SB)/4, $0x3f000000
-DATA opsConst141<>+16(SB)/4, $0x3f000000
-DATA opsConst141<>+20(SB)/4, $0x3f000000
-DATA opsConst141<>+24(SB)/4, $0x3f000000
-DATA opsConst141<>+28(SB)/4, $0x3f000000
-GLOBL opsConst141<>(SB), RODATA|NOPTR, $32
+DATA opsConst167<>+0(SB)/4, $0x3f000000
+DATA opsConst167<>+4(SB)/4, $0x3f000000
+DATA opsConst167<>+8(SB)/4, $0x3f000000
+DATA opsConst167<>+12(SB)/4, $0x3f000000
+DATA opsConst167<>+16(SB)/4, $0x3f000000
+DATA opsConst167<>+20(SB)/4, $0x3f000000
+DATA opsConst167<>+24(SB)/4, $0x3f000000
+DATA opsConst167<>+28(SB)/4, $0x3f000000
+GLOBL opsConst167<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst142<>+0(SB)/4, $0x3f800000
-DATA opsConst142<>+4(SB)/4, $0x3f800000
-DATA opsConst142<>+8(SB)/4, $0x3f800000
-DATA opsConst142<>+12(SB)/4, $0x3f800000
-DATA opsConst142<>+16(SB)/4, $0x3f800000
-DATA opsConst142<>+20(SB)/4, $0x3f800000
-DATA opsConst142<>+24(SB)/4, $0x3f800000
-DATA opsConst142<>+28(SB)/4, $0x3f800000
-GLOBL opsConst142<>(SB), RODATA|NOPTR, $32
+DATA opsConst168<>+0(SB)/4, $0x3f800000
+DATA opsConst168<>+4(SB)/4, $0x3f800000
+DATA opsConst168<>+8(SB)/4, $0x3f800000
+DATA opsConst168<>+12(SB)/4, $0x3f800000
+DATA opsConst168<>+16(SB)/4, $0x3f800000
+DATA opsConst168<>+20(SB)/4, $0x3f800000
+DATA opsConst168<>+24(SB)/4, $0x3f800000
+DATA opsConst168<>+28(SB)/4, $0x3f800000
+GLOBL opsConst168<>(SB), RODATA|NOPTR, $32
 
 // func indexSumAVX2(out *float32, s *float32, lds int, heads int, w *float32)
 // Requires: AVX, FMA3
@@ -5286,9 +5472,9 @@ TEXT ·indexSumAVX2(SB), NOSPLIT, $0-40
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-loop147:
+loop173:
 	TESTQ        BX, BX
-	JZ           loopDone148
+	JZ           loopDone174
 	VBROADCASTSS (SI), Y3
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y5
@@ -5299,9 +5485,9 @@ loop147:
 	ADDQ         DX, CX
 	ADDQ         $0x04, SI
 	DECQ         BX
-	JMP          loop147
+	JMP          loop173
 
-loopDone148:
+loopDone174:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y2, 32(AX)
 	VZEROUPPER
@@ -5319,21 +5505,21 @@ TEXT ·ropeHalvesAVX2(SB), NOSPLIT, $0-56
 	MOVQ    inverse+48(FP), R8
 	VXORPS  Y0, Y0, Y0
 	TESTQ   R8, R8
-	JZ      forward149
-	VMOVUPS opsConst127<>+0(SB), Y0
+	JZ      forward175
+	VMOVUPS opsConst153<>+0(SB), Y0
 
-forward149:
-loop150:
+forward175:
+loop176:
 	TESTQ SI, SI
-	JZ    loopDone151
+	JZ    loopDone177
 	XORQ  R8, R8
 	MOVQ  DI, R9
 	LEAQ  (AX)(DI*4), R10
 	SHRQ  $0x03, R9
 
-loop152:
+loop178:
 	TESTQ       R9, R9
-	JZ          loopDone153
+	JZ          loopDone179
 	VMOVUPS     (DX)(R8*1), Y1
 	VXORPS      (BX)(R8*1), Y0, Y2
 	VMOVUPS     (AX)(R8*1), Y3
@@ -5346,14 +5532,14 @@ loop152:
 	VMOVUPS     Y4, (R10)(R8*1)
 	ADDQ        $0x20, R8
 	DECQ        R9
-	JMP         loop152
+	JMP         loop178
 
-loopDone153:
+loopDone179:
 	ADDQ CX, AX
 	DECQ SI
-	JMP  loop150
+	JMP  loop176
 
-loopDone151:
+loopDone177:
 	VZEROUPPER
 	RET
 
@@ -5371,28 +5557,28 @@ TEXT ·layerNormAVX2(SB), NOSPLIT, $0-68
 	VXORPS     X0, X0, X0
 	VCVTSI2SSQ R9, X0, X0
 
-loop154:
+loop180:
 	TESTQ  R8, R8
-	JZ     loopDone155
+	JZ     loopDone181
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	XORQ   R10, R10
 	MOVQ   R9, R11
 
-cols156:
+cols182:
 	CMPQ    R11, $0x10
-	JLT     colsTail157
+	JLT     colsTail183
 	VMOVUPS (DX)(R10*1), Y3
 	VMOVUPS 32(DX)(R10*1), Y4
 	VADDPS  Y3, Y1, Y1
 	VADDPS  Y4, Y2, Y2
 	ADDQ    $0x40, R10
 	SUBQ    $0x10, R11
-	JMP     cols156
+	JMP     cols182
 
-colsTail157:
+colsTail183:
 	TESTQ      R11, R11
-	JZ         colsDone158
+	JZ         colsDone184
 	LEAQ       opsMask<>+0(SB), R12
 	SHLQ       $0x02, R11
 	SUBQ       R11, R12
@@ -5403,7 +5589,7 @@ colsTail157:
 	VADDPS     Y3, Y1, Y1
 	VADDPS     Y4, Y2, Y2
 
-colsDone158:
+colsDone184:
 	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X2
@@ -5418,9 +5604,9 @@ colsDone158:
 	XORQ         R10, R10
 	MOVQ         R9, R11
 
-cols159:
+cols185:
 	CMPQ        R11, $0x10
-	JLT         colsTail160
+	JLT         colsTail186
 	VMOVUPS     (DX)(R10*1), Y4
 	VMOVUPS     32(DX)(R10*1), Y5
 	VSUBPS      Y1, Y4, Y4
@@ -5429,11 +5615,11 @@ cols159:
 	VFMADD231PS Y5, Y5, Y3
 	ADDQ        $0x40, R10
 	SUBQ        $0x10, R11
-	JMP         cols159
+	JMP         cols185
 
-colsTail160:
+colsTail186:
 	TESTQ       R11, R11
-	JZ          colsDone161
+	JZ          colsDone187
 	LEAQ        opsMask<>+0(SB), R12
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
@@ -5448,7 +5634,7 @@ colsTail160:
 	VANDPS      Y7, Y5, Y7
 	VFMADD231PS Y7, Y7, Y3
 
-colsDone161:
+colsDone187:
 	VADDPS       Y3, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X3
 	VADDPS       X3, X2, X3
@@ -5459,15 +5645,15 @@ colsDone161:
 	VDIVSS       X0, X3, X3
 	VADDSS       eps+64(FP), X3, X3
 	VSQRTSS      X3, X3, X3
-	VMOVSS       opsConst142<>+0(SB), X2
+	VMOVSS       opsConst168<>+0(SB), X2
 	VDIVSS       X3, X2, X3
 	VBROADCASTSS X3, Y2
 	XORQ         R10, R10
 	MOVQ         R9, R11
 
-cols162:
+cols188:
 	CMPQ        R11, $0x10
-	JLT         colsTail163
+	JLT         colsTail189
 	VMOVUPS     (DX)(R10*1), Y3
 	VMOVUPS     32(DX)(R10*1), Y4
 	VMOVUPS     (SI)(R10*1), Y5
@@ -5484,11 +5670,11 @@ cols162:
 	VMOVUPS     Y4, 32(AX)(R10*1)
 	ADDQ        $0x40, R10
 	SUBQ        $0x10, R11
-	JMP         cols162
+	JMP         cols188
 
-colsTail163:
+colsTail189:
 	TESTQ       R11, R11
-	JZ          colsDone164
+	JZ          colsDone190
 	LEAQ        opsMask<>+0(SB), R12
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
@@ -5509,12 +5695,12 @@ colsTail163:
 	VMASKMOVPS  Y5, Y3, (AX)(R10*1)
 	VMASKMOVPS  Y6, Y4, 32(AX)(R10*1)
 
-colsDone164:
+colsDone190:
 	ADDQ CX, AX
 	ADDQ BX, DX
 	DECQ R8
-	JMP  loop154
+	JMP  loop180
 
-loopDone155:
+loopDone181:
 	VZEROUPPER
 	RET

@@ -123,3 +123,38 @@ func BenchmarkPickedKeys(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkExpandedDecode has one row for each of 512 short sequences, whose keys and
+// values lie apart in memory, or are one and the same.
+func BenchmarkExpandedDecode(b *testing.B) {
+	const seqs, room, nope, rope, v = 512, 256, 32, 16, 32
+	for _, heads := range []int{4} {
+		for _, start := range []int{11, 36, 68} {
+			for _, shared := range []bool{false, true} {
+				b.Run(fmt.Sprintf("H%d/%d+%d/V%d/from%d/shared=%v", heads, nope, rope, v, start, shared), func(b *testing.B) {
+					be := newBackend(b, "", 0)
+					ar := be.NewArena("benchmark")
+					defer ar.Free()
+					a := compute.MLAArgs{Heads: heads, Nope: nope, Rope: rope, V: v, Scale: 0.1, Q: random(be, ar.F32(seqs, heads*(nope+rope)), 1), O: ar.F32(seqs, heads*v)}
+					for i := range seqs {
+						s := compute.MLASeq{Row: i, Rows: 1, Start: start, KV: ar.F32(room, heads*(nope+v)), KR: ar.F32(room, rope)}
+						random(be, s.KV.Rows(0, start+1), 2)
+						random(be, s.KR.Rows(0, start+1), 3)
+						if shared && i > 0 {
+							s.KV, s.KR = a.Seqs[0].KV, a.Seqs[0].KR
+						}
+						a.Seqs = append(a.Seqs, s)
+					}
+					best := time.Duration(1 << 62)
+					for b.Loop() {
+						start := time.Now()
+						be.MLAForward(a)
+						best = min(best, time.Since(start))
+					}
+					b.ReportMetric(float64(best.Microseconds()), "us")
+					b.ReportMetric(float64(best.Nanoseconds())/float64(seqs*heads), "ns/head")
+				})
+			}
+		}
+	}
+}

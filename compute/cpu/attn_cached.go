@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"unsafe"
 
 	"sonde/compute"
 )
@@ -18,26 +19,43 @@ const cachedRows = 64
 // cached is causal attention of heads that share their keys and values, for new rows
 // of one sequence: a group of heads of grouped-query attention, all heads of MLA's
 // absorbed form, whose values are the first columns of its keys, or one head of its
-// expanded form, whose keys have a part that all heads share.
+// expanded form, whose keys have a part that all heads share. A few heads of the
+// expanded form are taken together where there is one row.
 type cached struct {
 	heads, d, dv int // d columns of queries and keys, dv of values
-	start        int // position of the first token
+	start, n     int // position of the first token, number of tokens
 	scale        float32
-	q, o, lse    compute.Tensor // [M, heads*d], [M, heads*dv], [M, heads] or none
-	keys, values compute.Tensor // [S, d], [S, dv]
-	shared       compute.Tensor // [S, ...] or none: the last columns of the keys
-	picks        compute.Tensor // [M, K] or none: the keys of each token
+	q, o, lse    matrix // of the tokens: [heads*d], [heads*dv], [heads] or none
+	keys         keyParts
+	values       matrix
+	room         int            // rows that keys and values have
+	apart        int            // floats between the keys and values of two heads, the first part's; 0: they are shared
+	picks        compute.Tensor // [n, K] or none: the keys of each token
+}
+
+// keyParts is keys whose columns lie in two places: the second may be empty.
+type keyParts [2]columnsOf
+
+// onePart is keys of d columns that lie together.
+func onePart(m matrix, d int) keyParts { return keyParts{{m, d}} }
+
+// from is the keys from row i on.
+func (k keyParts) from(i int) keyParts {
+	for p := range k {
+		k[p].p = k[p].row(i)
+	}
+	return k
 }
 
 // rows is the number of rows of the product.
-func (a *cached) rows() int { return a.q.NumRows() * a.heads }
+func (a *cached) rows() int { return a.n * a.heads }
 
 // blocks is in how many blocks the rows are cut. Picked keys are one token's alone.
 func (a *cached) blocks() int {
 	if a.picks.IsZero() {
 		return (a.rows() + cachedRows - 1) / cachedRows
 	}
-	return a.q.NumRows() * a.perToken()
+	return a.n * a.perToken()
 }
 
 // perToken is in how many blocks the heads of a token with picks are cut.
@@ -45,7 +63,7 @@ func (a *cached) perToken() int { return (a.heads + cachedRows - 1) / cachedRows
 
 // chunks is the number of partial softmaxes of the last token.
 func (a *cached) chunks() int {
-	n := a.start + a.q.NumRows()
+	n := a.start + a.n
 	if !a.picks.IsZero() {
 		n = min(n, a.picks.NumCols())
 	}
@@ -53,47 +71,53 @@ func (a *cached) chunks() int {
 }
 
 // few tells whether the rows of a block are a few heads of one token.
-func (a *cached) few() bool {
-	return a.heads <= fewHeads && (a.q.NumRows() == 1 || !a.picks.IsZero()) && a.d%16 == 0
-}
+func (a *cached) few() bool { return a.heads <= fewHeads && (a.n == 1 || !a.picks.IsZero()) }
 
 // cachedBlock is a block of rows at work.
 type cachedBlock struct {
-	*cached
+	cached
 	k        *kernels
 	w        *worker
 	first, n int     // rows
 	few      bool    // they are a few heads of one token
 	last     int     // keys that its last row sees
-	limit    []int32 // keys that each row sees
+	limit    []int32 // keys that each row sees, where they are many
 	picks    []int32 // of its token
 	queries  *float32
-	scores   *float32 // [keyBlock][16]
+	scores   *float32 // [keyBlock][16], or of few heads [head][keyBlock]
 	fade     *float32
 	f, g     *float32
+	ask      *fetch
 }
 
 // block begins the work on block c of a.
 func (a *cached) block(w *worker, k *kernels, c int) cachedBlock {
-	r := cachedBlock{cached: a, k: k, w: w, first: c * cachedRows}
+	r := cachedBlock{cached: *a, k: k, w: w, first: c * cachedRows, few: a.few()}
 	r.n = min(cachedRows, a.rows()-r.first)
+	t := (r.first + r.n - 1) / a.heads
+	r.last = a.start + t + 1
 	if !a.picks.IsZero() {
-		t, h := c/a.perToken(), c%a.perToken()*cachedRows
+		t := c / a.perToken()
+		h := c % a.perToken() * cachedRows
 		r.first, r.n = t*a.heads+h, min(cachedRows, a.heads-h)
 		r.picks = picked("attention", a.picks.RowI32(t), a.start+t+1)
+		r.last = len(r.picks)
 	}
-	r.scores = scratch(w, keyBlock*16)
-	r.fade, r.f, r.g = scratch(w, 16), scratch(w, cachedRows), scratch(w, cachedRows)
+	if r.few {
+		p := scratch(w, fewHeads*keyBlock+4*16)
+		r.scores, r.fade, r.f, r.g = p, at(p, fewHeads*keyBlock), at(p, fewHeads*keyBlock+16), at(p, fewHeads*keyBlock+32)
+		r.ask = (*fetch)(unsafe.Pointer(at(p, fewHeads*keyBlock+48)))
+		return r
+	}
+	r.scores, r.fade = scratch(w, keyBlock*16), scratch(w, 16)
+	r.f, r.g = scratch(w, cachedRows), scratch(w, cachedRows)
 	r.limit = w.scratch.I32(1, cachedRows).RowI32(0)
 	for i := range r.limit {
-		if r.picks != nil {
-			r.limit[i] = int32(len(r.picks))
-		} else {
+		r.limit[i] = int32(r.last)
+		if r.picks == nil {
 			r.limit[i] = int32(a.start + (r.first+min(i, r.n-1))/a.heads + 1)
 		}
 	}
-	r.last = int(r.limit[r.n-1])
-	r.few = a.few()
 	return r
 }
 
@@ -118,12 +142,16 @@ func (r *cachedBlock) scratchPartial() partial {
 	return newPartial(scratch(r.w, partialSize(rows, r.dv)), rows, r.dv)
 }
 
-// clear makes p a softmax over nothing.
-func (p partial) clear(n int) {
-	clear(slice(p.out.p, n*p.out.ld))
-	clear(slice(p.l, 16*panels(n)))
-	for i := range 16 * panels(n) {
-		*at(p.m, i) = -math.MaxFloat32
+// clear makes p, of r's rows, a softmax over nothing. Few heads see the same keys: their
+// values are written before they are added to.
+func (r *cachedBlock) clear(p partial) {
+	if !r.few {
+		clear(slice(p.out.p, r.n*p.out.ld))
+	}
+	m, l := slice(p.m, 16*panels(r.n)), slice(p.l, 16*panels(r.n))
+	clear(l)
+	for i := range m {
+		m[i] = -math.MaxFloat32
 	}
 }
 
@@ -137,7 +165,7 @@ func (r *cachedBlock) packQueries() {
 	r.queries = scratch(r.w, panels(r.n)*packed(r.d))
 	rows := newMatrix(r.w, r.n, r.d)
 	r.eachToken(func(i, t, h, n int) {
-		r.k.copyRows(rows.row(i), 4*rows.ld, at(rowPtr(r.q, t), h*r.d), 4*r.d, n, r.d)
+		r.k.copyRows(rows.row(i), 4*rows.ld, at(r.q.row(t), h*r.d), 4*r.d, n, r.d)
 	})
 	packRows(r.w, r.k, r.queries, rows.p, 4*rows.ld, r.n, r.d)
 }
@@ -169,7 +197,7 @@ func (r *cachedBlock) whole() {
 
 // chunk makes the partial softmax over chunk c of the keys.
 func (r *cachedBlock) chunk(c int, p partial) {
-	p.clear(r.n)
+	r.clear(p)
 	mark := r.w.scratch.Mark()
 	end := min(r.last, (c+1)*cachedChunk)
 	for first := c * cachedChunk; first < end; first += keyBlock {
@@ -180,65 +208,52 @@ func (r *cachedBlock) chunk(c int, p partial) {
 
 // keysFrom takes n keys from place first on into p.
 func (r *cachedBlock) keysFrom(first, n int, p partial, fresh bool) {
-	keys, values := r.operands(first, n)
 	if r.few {
-		r.stepFew(p, keys[0].matrix, values, n, fresh)
+		r.stepFew(p, first, n, fresh)
 		return
 	}
+	keys, values := r.operands(first, n)
 	for panel := range panels(r.n) {
 		r.step(p, panel, keys, values, first, n, fresh)
 	}
 }
 
-// keyParts is a block of keys: the second part may be empty.
-type keyParts [2]columnsOf
-
-// onePart is keys of d columns that lie together.
-func onePart(m matrix, d int) keyParts { return keyParts{{m, d}} }
-
 // operands is the keys and values from place first on, where they lie or copied: when
-// they are picked, when reading whole registers of values would leave the row, when
-// many rows meet values that share a few sets of the cache, and keys in two parts where
-// rows are few.
+// they are picked, when reading whole registers of values would leave the row, and when
+// many rows meet values that share a few sets of the cache.
 func (r *cachedBlock) operands(first, n int) (keys keyParts, values matrix) {
 	if r.picks != nil {
 		return r.gather(r.picks[first : first+n])
 	}
-	keys = onePart(matrix{rowPtr(r.keys, first), r.keys.Stride()}, r.keys.NumCols())
-	if !r.shared.IsZero() {
-		keys[1] = columnsOf{matrix{rowPtr(r.shared, first), r.shared.Stride()}, r.shared.NumCols()}
-	}
-	if r.few && keys[1].n > 0 {
-		whole := newMatrix(r.w, n, r.d)
-		whole.put(r.k, 0, keys[0].p, 4*keys[0].ld, n, keys[0].n)
-		whole.put(r.k, keys[0].n, keys[1].p, 4*keys[1].ld, n, keys[1].n)
-		keys = onePart(whole, r.d)
-	}
-	values = matrix{rowPtr(r.values, first), r.values.Stride()}
-	if r.dv%16 != 0 || r.n > 16 && r.values.Stride()%256 == 0 {
+	values = matrix{r.values.row(first), r.values.ld}
+	if r.dv%16 != 0 || r.n > 16 && r.values.ld%256 == 0 {
 		lies := values
 		values = newMatrix(r.w, n, r.dv)
 		values.put(r.k, 0, lies.p, 4*lies.ld, n, r.dv)
 	}
-	return keys, values
+	return r.keys.from(first), values
 }
 
-// gather copies the picked keys and their values.
+// gather copies the picked keys and their values; what stands after the last of up to
+// 16 keys or columns is undefined.
 func (r *cachedBlock) gather(picks []int32) (keys keyParts, values matrix) {
-	k := newMatrix(r.w, len(picks), r.d)
-	for i, p := range picks {
-		r.k.copyRows(k.row(i), 0, rowPtr(r.keys, int(p)), 0, 1, r.keys.NumCols())
-		if !r.shared.IsZero() {
-			r.k.copyRows(at(k.row(i), r.keys.NumCols()), 0, rowPtr(r.shared, int(p)), 0, 1, r.shared.NumCols())
+	k := newMatrix(r.w, 16*panels(len(picks)), r.d)
+	col := 0
+	for _, part := range r.keys {
+		for i, p := range picks {
+			if part.n > 0 {
+				r.k.copyRows(at(k.row(i), col), 0, part.row(int(p)), 0, 1, part.n)
+			}
 		}
+		col += part.n
 	}
 	keys = onePart(k, r.d)
-	if r.values.Ptr() == r.keys.Ptr() && oddLines(r.dv) <= k.ld {
+	if r.values.p == r.keys[0].p && oddLines(r.dv) <= k.ld {
 		return keys, k
 	}
 	values = newMatrix(r.w, len(picks), r.dv)
 	for i, p := range picks {
-		r.k.copyRows(values.row(i), 0, rowPtr(r.values, int(p)), 0, 1, r.dv)
+		r.k.copyRows(values.row(i), 0, r.values.row(int(p)), 0, 1, r.dv)
 	}
 	return keys, values
 }
@@ -311,9 +326,9 @@ func (r *cachedBlock) join(total, p partial) {
 // write divides by the sums and writes the output.
 func (r *cachedBlock) write(p partial) {
 	l, m := slice(p.l, r.n), slice(p.m, r.n)
-	if !r.lse.IsZero() {
+	if r.lse.p != nil {
 		r.eachToken(func(i, t, h, n int) {
-			lse := r.lse.RowF32(t)[h : h+n]
+			lse := slice(at(r.lse.row(t), h), n)
 			for j := range lse {
 				lse[j] = m[i+j] + float32(math.Log(float64(l[i+j])))
 			}
@@ -322,7 +337,11 @@ func (r *cachedBlock) write(p partial) {
 	for i := range l {
 		l[i] = 1 / l[i]
 	}
+	if r.few {
+		r.k.scaleRows(at(r.o.row(r.first/r.heads), r.first%r.heads*r.dv), 4*r.dv, p.out.p, 4*p.out.ld, p.l, r.n, r.dv)
+		return
+	}
 	r.eachToken(func(i, t, h, n int) {
-		r.k.scaleRows(at(rowPtr(r.o, t), h*r.dv), 4*r.dv, p.out.row(i), 4*p.out.ld, at(p.l, i), n, r.dv)
+		r.k.scaleRows(at(r.o.row(t), h*r.dv), 4*r.dv, p.out.row(i), 4*p.out.ld, at(p.l, i), n, r.dv)
 	})
 }

@@ -12,18 +12,27 @@ const fewHeads = 8
 // fewAtOnce is how many heads attnSoftmax and attnMix take at a time.
 const fewAtOnce = 4
 
-// packFew brings the queries into [column][head], with room for four heads or eight.
-func (r *cachedBlock) packFew() {
-	per := fewAtOnce
-	if r.n > per {
-		per = fewHeads
+// whole16 is the next multiple of 16.
+func whole16(n int) int { return (n + 15) &^ 15 }
+
+// fewPer is the room that a column of the queries has: for four heads or eight.
+func (r *cachedBlock) fewPer() int {
+	if r.n > fewAtOnce {
+		return fewHeads
 	}
-	r.queries = scratch(r.w, per*r.d)
-	to := slice(r.queries, per*r.d)
+	return fewAtOnce
+}
+
+// packFew brings the queries into [column][head], with room for four heads or eight, and
+// columns of zeros up to a multiple of 16.
+func (r *cachedBlock) packFew() {
+	per := r.fewPer()
+	r.queries = scratch(r.w, per*whole16(r.d))
+	clear(slice(r.queries, per*whole16(r.d))[per*r.d:])
 	t, h := r.first/r.heads, r.first%r.heads
 	for i := range r.n {
-		for c, v := range r.q.RowF32(t)[(h+i)*r.d : (h+i+1)*r.d] {
-			to[per*c+i] = v
+		for c, v := range slice(at(r.q.row(t), (h+i)*r.d), r.d) {
+			*at(r.queries, per*c+i) = v
 		}
 	}
 }
@@ -40,47 +49,125 @@ type fetch struct {
 // that the processor does not foresee; that of values it does.
 const rowsAhead = 16
 
-// fetchKeys is what comes rowsAhead rows after the first of keys.
-func (r *cachedBlock) fetchKeys(keys matrix) fetch {
-	lines := (r.d + 15) / 16
-	return fetch{uintptr(unsafe.Pointer(keys.p)) + uintptr(rowsAhead*4*keys.ld), lines, lines, 4*keys.ld - 64*lines}
+// ahead is what comes rowsAhead rows after the first of some keys.
+func (c columnsOf) ahead() fetch {
+	lines := (c.n + 15) / 16
+	return fetch{uintptr(unsafe.Pointer(c.p)) + uintptr(rowsAhead*4*c.ld), lines, lines, 4*c.ld - 64*lines}
 }
 
-// stepFew takes n keys into the softmax of all rows and adds their values.
-func (r *cachedBlock) stepFew(p partial, keys, values matrix, n int, fresh bool) {
+// fetch asks for the keys and values of a few heads of one token, if they are no more
+// than a chunk: another sequence's lie where no processor foresees.
+func (a *cached) fetch(k *kernels) {
+	n := a.start + 1
+	if !a.few() || !a.picks.IsZero() || n > cachedChunk {
+		return
+	}
+	first, values := a.keys[0], columnsOf{a.values, a.dv}
+	if a.apart > 0 {
+		first.n, values.n = a.heads*a.apart, 0
+	}
+	for _, part := range [...]columnsOf{first, a.keys[1], values} {
+		switch {
+		case part.n == 0:
+		case part.n == part.ld:
+			k.attnFetch(part.p, (n*part.n+15)/16)
+		default:
+			for i := range n {
+				k.attnFetch(part.row(i), (part.n+15)/16)
+			}
+		}
+	}
+}
+
+// stepFew takes n keys from place first on into the softmax of all rows and adds their
+// values.
+func (r *cachedBlock) stepFew(p partial, first, n int, fresh bool) {
 	const ld = 4 * keyBlock
-	r.scoreFew(keys, n)
+	values := r.scoreFew(first, n)
 	for h := 0; h < r.n; h += fewAtOnce {
 		r.k.attnSoftmax(at(r.scores, h*keyBlock), ld, min(fewAtOnce, r.n-h), n, r.scale, at(p.m, h), at(p.l, h), at(r.fade, h))
 	}
 	if !fresh && fades(slice(r.fade, r.n)) {
 		r.k.scaleRows(p.out.p, 4*p.out.ld, p.out.p, 4*p.out.ld, r.fade, r.n, r.dv)
 	}
+	lines := whole16(r.dv) / 16
+	if r.apart > 0 {
+		for h := range r.n {
+			r.k.attnMix[1](n, lines, at(r.scores, h*keyBlock), at(values.p, h*r.apart), 4*values.ld, p.out.row(h), 4*p.out.ld, flag(!fresh))
+		}
+		return
+	}
 	for h := 0; h < r.n; h += fewAtOnce {
-		r.k.attnMix[min(fewAtOnce, r.n-h)](n, (r.dv+15)/16, at(r.scores, h*keyBlock), values.p, 4*values.ld,
-			p.out.row(h), 4*p.out.ld, flag(!fresh))
+		r.k.attnMix[min(fewAtOnce, r.n-h)](n, lines, at(r.scores, h*keyBlock), values.p, 4*values.ld, p.out.row(h), 4*p.out.ld, flag(!fresh))
 	}
 }
 
-// scoreFew makes scores [head][key] with n keys; up to a multiple of 16, -inf follows.
-func (r *cachedBlock) scoreFew(keys matrix, n int) {
-	next, score := r.fetchKeys(keys), r.k.attnScores[r.n]
-	if whole := n / 16; whole > 0 {
-		score(whole, r.d/16, keys.p, 4*keys.ld, r.queries, r.scores, (*byte)(unsafe.Pointer(&next)))
+// scoreFew makes scores [head][key] of n keys from place first on; up to a multiple of
+// 16, -inf follows. It gives the keys' values.
+func (r *cachedBlock) scoreFew(first, n int) (values matrix) {
+	keys, values := r.operands(first, n)
+	lie := n // those that can be read where they lie, 16 at a time
+	switch {
+	case keys[0].n%16 != 0 || keys[1].n%16 != 0:
+		lie = 0
+	case r.picks == nil && first+whole16(n) > r.room:
+		lie = n &^ 15
 	}
-	rest := n % 16
-	if rest == 0 {
-		return
+	step := r.n // heads that share keys
+	if r.apart > 0 {
+		step = 1
 	}
-	mark := r.w.scratch.Mark()
-	defer r.w.scratch.Release(mark)
-	last := newMatrix(r.w, 16, r.d)
-	last.put(r.k, 0, keys.row(n-rest), 4*keys.ld, rest, r.d)
-	score(1, r.d/16, last.p, 4*last.ld, r.queries, at(r.scores, n-rest), (*byte)(unsafe.Pointer(&next)))
+	for h := 0; h < r.n; h += step {
+		own := keys
+		own[0].p = at(own[0].p, h*r.apart)
+		if lie > 0 {
+			r.scoreHeads(own, lie, h, step, 0)
+		}
+		if lie < n {
+			mark := r.w.scratch.Mark()
+			r.scoreHeads(r.together(own.from(lie), n-lie), n-lie, h, step, lie)
+			r.w.scratch.Release(mark)
+		}
+	}
 	for i := range r.n {
-		unseen := slice(at(r.scores, i*keyBlock+n), 16-rest)
+		unseen := slice(at(r.scores, i*keyBlock+n), whole16(n)-n)
 		for j := range unseen {
 			unseen[j] = float32(math.Inf(-1))
 		}
 	}
+	return values
+}
+
+// scoreHeads makes the scores of some heads from h on with n keys, whose place in scores
+// is to; what follows up to a multiple of 16 is undefined.
+func (r *cachedBlock) scoreHeads(keys keyParts, n, h, heads, to int) {
+	queries, s := at(r.queries, h), at(r.scores, h*keyBlock+to)
+	more := 0
+	for _, part := range keys {
+		if part.n > 0 {
+			*r.ask = part.ahead()
+			r.k.attnScores[heads](whole16(n)/16, part.n/16, part.p, 4*part.ld, queries, s, more, (*byte)(unsafe.Pointer(r.ask)))
+			queries, more = at(queries, r.fewPer()*part.n), 1
+		}
+	}
+}
+
+// zeros stand behind the columns of keys that are not a multiple of 16.
+var zeros [16]float32
+
+// together copies n keys so that their columns lie together and are a multiple of 16.
+func (r *cachedBlock) together(keys keyParts, n int) keyParts {
+	d := whole16(r.d)
+	m := newMatrix(r.w, whole16(n), d)
+	col := 0
+	for _, part := range keys {
+		if part.n > 0 {
+			m.put(r.k, col, part.p, 4*part.ld, n, part.n)
+			col += part.n
+		}
+	}
+	if col < d {
+		m.put(r.k, col, &zeros[0], 0, n, d-col)
+	}
+	return onePart(m, d)
 }

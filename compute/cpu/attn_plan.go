@@ -25,6 +25,9 @@ type cachedPlan struct {
 
 // runCached runs the attentions that get gives, which may be called on any worker.
 func (b *Backend) runCached(seqs, groups int, get func(seq, group int) cached) {
+	if seqs == 0 {
+		return
+	}
 	b.shared.begin()
 	defer b.shared.end()
 	p := cachedPlan{seqs: seqs, groups: groups, get: get, first: b.shared.ints(seqs + 1), joins: b.shared.ints(seqs + 1)}
@@ -32,8 +35,10 @@ func (b *Backend) runCached(seqs, groups int, get func(seq, group int) cached) {
 	places := int(p.first[seqs])
 	if !p.split {
 		pieces := places * groups
-		b.pool.run(pieces, func(w *worker, c int) {
-			p.whole(w, b.k, pieces-1-c) // the last blocks see most keys: they go first
+		per := max(1, min(mostPieces, pieces/(16*b.pool.threads)))
+		b.pool.run((pieces+per-1)/per, func(w *worker, c int) {
+			// The last blocks see most keys: they go first.
+			p.wholes(w, b.k, max(0, pieces-(c+1)*per), pieces-c*per)
 		})
 		return
 	}
@@ -47,6 +52,9 @@ func (b *Backend) runCached(seqs, groups int, get func(seq, group int) cached) {
 	})
 }
 
+// mostPieces is how many pieces, which may be small, a worker takes at a time.
+const mostPieces = 16
+
 // ints is n int32 of the shared memory, undefined.
 func (s *opShared) ints(n int) []int32 { return s.arena.I32(1, n).RowI32(0) }
 
@@ -56,9 +64,11 @@ func (p *cachedPlan) cut(threads int) {
 	blocks, most, few := 0, 0, true
 	for i := range p.seqs {
 		a := p.get(i, 0)
-		blocks += a.blocks() * p.groups
-		if a.blocks() == 1 {
-			most = max(most, a.chunks())
+		n, chunks := a.blocks(), a.chunks()
+		p.first[i+1], p.joins[i+1] = int32(chunks), int32(n) // to be summed
+		blocks += n * p.groups
+		if n == 1 {
+			most = max(most, chunks)
 		}
 		few = few && a.few()
 		p.rows, p.dv = max(p.rows, min(cachedRows, 16*panels(a.rows()))), a.dv
@@ -66,13 +76,11 @@ func (p *cachedPlan) cut(threads int) {
 	p.split = blocks < 4*threads || most > 1
 	p.first[0], p.joins[0] = 0, 0
 	for i := range p.seqs {
-		a := p.get(i, 0)
-		n := a.blocks()
-		p.joins[i+1] = p.joins[i] + int32(n*p.groups)
-		if p.split {
-			n *= a.chunks()
+		chunks, n := p.first[i+1], p.joins[i+1]
+		if !p.split {
+			chunks = 1
 		}
-		p.first[i+1] = p.first[i] + int32(n)
+		p.first[i+1], p.joins[i+1] = p.first[i]+n*chunks, p.joins[i]+n*int32(p.groups)
 	}
 	p.together = 1
 	for few && p.together < min(p.groups, mostTogether, columnsTogether/p.dv) && int(p.first[p.seqs])*p.groups >= 2*threads*(p.together+1) {
@@ -99,16 +107,32 @@ func (p *cachedPlan) count() {
 
 // find is the sequence of a place and its number there.
 func (p *cachedPlan) find(place int) (seq, n int) {
+	if place < p.seqs && int(p.first[place]) == place && int(p.first[place+1]) == place+1 {
+		return place, 0 // as where each sequence has one place
+	}
 	seq = sort.Search(p.seqs, func(i int) bool { return int(p.first[i+1]) > place })
 	return seq, place - int(p.first[seq])
 }
 
-// whole does a block with all its keys.
-func (p *cachedPlan) whole(w *worker, k *kernels, c int) {
+// wholes does pieces [from, to), blocks with all their keys, from the last to the first.
+func (p *cachedPlan) wholes(w *worker, k *kernels, from, to int) {
+	next, block := p.piece(to - 1)
+	for i := to - 1; i >= from; i-- {
+		a, c := next, block
+		if i > from {
+			next, block = p.piece(i - 1)
+			next.fetch(k)
+		}
+		r := a.block(w, k, c)
+		r.whole()
+		w.scratch.Reset()
+	}
+}
+
+// piece is the attention of a piece and its block there.
+func (p *cachedPlan) piece(c int) (a cached, block int) {
 	seq, block := p.find(c / p.groups)
-	a := p.get(seq, c%p.groups)
-	r := a.block(w, k, block)
-	r.whole()
+	return p.get(seq, c%p.groups), block
 }
 
 // chunk does a block with a chunk of its keys, for groups [from, to).
@@ -147,7 +171,7 @@ func (p *cachedPlan) finish(r *cachedBlock, first int) {
 func chunkTogether(rs []cachedBlock, parts []partial, c int) {
 	for i := range rs {
 		rs[i].packQueries()
-		parts[i].clear(rs[i].n)
+		rs[i].clear(parts[i])
 	}
 	w := rs[0].w
 	mark := w.scratch.Mark()

@@ -22,18 +22,32 @@ func (b *Backend) MLAForward(a compute.MLAArgs) {
 	}
 	ps := portions{n: len(a.Seqs), rows: rows, picks: a.Picks}
 	ps.cut("MLA")
-	dq, dkv := a.Nope+a.Rope, a.Nope+a.V
-	b.runCached(ps.len(), a.Heads, func(i, h int) cached {
-		p := ps.at(i)
-		s := a.Seqs[p.seq]
-		c := cached{heads: 1, d: dq, dv: a.V, start: p.start, scale: a.Scale, picks: p.picks,
-			q: p.of(a.Q, h*dq, dq), o: p.of(a.O, h*a.V, a.V),
-			keys: s.KV.Cols(h*dkv, h*dkv+a.Nope), shared: s.KR, values: s.KV.Cols(h*dkv+a.Nope, (h+1)*dkv)}
-		if !a.LSE.IsZero() {
-			c.lse = p.of(a.LSE, h, 1)
-		}
-		return c
+	together := a.Picks.IsZero() && a.Nope%16 == 0 && a.Rope%16 == 0 && a.V%16 == 0
+	if !together {
+		b.runCached(ps.len(), a.Heads, func(i, h int) cached { return mlaHeads(&a, ps.at(i), h, h+1) })
+		return
+	}
+	single, others := ps.singles()
+	b.runCached(single.n, (a.Heads+fewAtOnce-1)/fewAtOnce, func(i, g int) cached {
+		return mlaHeads(&a, single.at(i), g*fewAtOnce, min(a.Heads, (g+1)*fewAtOnce))
 	})
+	b.runCached(others.n, a.Heads, func(i, h int) cached { return mlaHeads(&a, others.at(i), h, h+1) })
+}
+
+// mlaHeads is heads [from, to) of a portion of a, several where the portion is one row.
+func mlaHeads(a *compute.MLAArgs, p portion, from, to int) cached {
+	s, dq, dkv := &a.Seqs[p.seq], a.Nope+a.Rope, a.Nope+a.V
+	c := cached{heads: to - from, d: dq, dv: a.V, start: p.start, n: p.to - p.from, scale: a.Scale, picks: p.picks,
+		q: columns(a.Q, p.from, from*dq, 0).matrix, o: columns(a.O, p.from, from*a.V, 0).matrix,
+		keys:   keyParts{columns(s.KV, 0, from*dkv, a.Nope), columns(s.KR, 0, 0, a.Rope)},
+		values: columns(s.KV, 0, from*dkv+a.Nope, 0).matrix, room: min(s.KV.NumRows(), s.KR.NumRows())}
+	if to-from > 1 {
+		c.apart = dkv
+	}
+	if !a.LSE.IsZero() {
+		c.lse = columns(a.LSE, p.from, from, 0).matrix
+	}
+	return c
 }
 
 // LatentAttention is causal attention in the absorbed form; see compute.LatentArgs.
@@ -53,9 +67,10 @@ func (b *Backend) LatentAttention(a compute.LatentArgs) {
 	ps.cut("LatentAttention")
 	b.runCached(ps.len(), 1, func(i, _ int) cached {
 		p := ps.at(i)
-		cache := a.Seqs[p.seq].Cache
-		return cached{heads: a.Heads, d: a.Latent + a.Rope, dv: a.Latent, start: p.start, scale: a.Scale, picks: p.picks,
-			q: p.of(a.Q, 0, a.Q.NumCols()), o: p.of(a.O, 0, a.O.NumCols()), keys: cache, values: cache}
+		cache := columns(a.Seqs[p.seq].Cache, 0, 0, a.Latent+a.Rope)
+		return cached{heads: a.Heads, d: a.Latent + a.Rope, dv: a.Latent, start: p.start, n: p.to - p.from, scale: a.Scale, picks: p.picks,
+			q: columns(a.Q, p.from, 0, 0).matrix, o: columns(a.O, p.from, 0, 0).matrix,
+			keys: keyParts{cache}, values: cache.matrix, room: a.Seqs[p.seq].Cache.NumRows()}
 	})
 }
 
@@ -75,11 +90,12 @@ func (b *Backend) Attention(a compute.AttentionArgs) {
 	ps, heads, d := portions{n: len(a.Seqs), rows: rows}, a.Heads/a.KVHeads, a.Dim
 	b.runCached(ps.len(), a.KVHeads, func(i, g int) cached {
 		p := ps.at(i)
-		s := a.Seqs[p.seq]
-		c := cached{heads: heads, d: d, dv: d, start: p.start, scale: a.Scale, q: p.of(a.Q, g*heads*d, heads*d), o: p.of(a.O, g*heads*d, heads*d),
-			keys: s.K.Cols(g*d, (g+1)*d), values: s.V.Cols(g*d, (g+1)*d)}
+		s := &a.Seqs[p.seq]
+		c := cached{heads: heads, d: d, dv: d, start: p.start, n: p.to - p.from, scale: a.Scale,
+			q: columns(a.Q, p.from, g*heads*d, 0).matrix, o: columns(a.O, p.from, g*heads*d, 0).matrix,
+			keys: keyParts{columns(s.K, 0, g*d, d)}, values: columns(s.V, 0, g*d, 0).matrix, room: min(s.K.NumRows(), s.V.NumRows())}
 		if !a.LSE.IsZero() {
-			c.lse = p.of(a.LSE, g*heads, heads)
+			c.lse = columns(a.LSE, p.from, g*heads, 0).matrix
 		}
 		return c
 	})
@@ -106,17 +122,13 @@ type portion struct {
 	picks    compute.Tensor // their picks, or none where they read all they see
 }
 
-// of is d columns of t, from c on, in the portion's rows.
-func (p portion) of(t compute.Tensor, c, d int) compute.Tensor {
-	return t.Rows(p.from, p.to).Cols(c, c+d)
-}
-
 // portions are the rows of n sequences, those apart that read their picks.
 type portions struct {
 	n     int
 	rows  func(seq int) (row, n, start int)
 	picks compute.Tensor
 	list  []portion // where there are picks
+	only  []int32   // the sequences, where they are not all
 }
 
 // cut lists the portions where there are picks. Rows whose picks are all they see need
@@ -151,8 +163,33 @@ func (ps *portions) at(i int) portion {
 	if !ps.picks.IsZero() {
 		return ps.list[i]
 	}
+	if ps.only != nil {
+		i = int(ps.only[i])
+	}
 	row, n, start := ps.rows(i)
 	return portion{seq: i, from: row, to: row + n, start: start}
+}
+
+// singles parts the sequences that have one row from the others; there are no picks.
+func (ps *portions) singles() (single, others portions) {
+	single, others = *ps, *ps
+	count := 0
+	for i := range ps.n {
+		if _, n, _ := ps.rows(i); n == 1 {
+			count++
+		}
+	}
+	if single.n, others.n = count, ps.n-count; count == 0 || count == ps.n {
+		return single, others
+	}
+	for i := range ps.n {
+		if _, n, _ := ps.rows(i); n == 1 {
+			single.only = append(single.only, int32(i))
+		} else {
+			others.only = append(others.only, int32(i))
+		}
+	}
+	return single, others
 }
 
 // picked is the places in a row of picks, which must be ascending and below n.

@@ -50,7 +50,7 @@ func avx512Ops(o *opKernels) {
 
 // avx2Attn are kernels for AVX2 that AVX-512 machines use, too.
 func avx2Attn() attnKernels {
-	k := attnKernels{attnSoftmax: attnSoftmaxAVX2, indexSum: indexSumAVX2, ropeHalves: ropeHalvesAVX2, layerNorm: layerNormAVX2}
+	k := attnKernels{attnFetch: attnFetchAVX2, attnSoftmax: attnSoftmaxAVX2, indexSum: indexSumAVX2, ropeHalves: ropeHalvesAVX2, layerNorm: layerNormAVX2}
 	k.attnScores[1], k.attnScores[2] = attnScores1AVX2, attnScores2AVX2
 	k.attnScores[3], k.attnScores[4] = attnScores3AVX2, attnScores4AVX2
 	k.attnScores[5], k.attnScores[6] = attnScores5AVX2, attnScores6AVX2

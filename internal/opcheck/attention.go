@@ -8,9 +8,12 @@ import (
 	"sonde/compute"
 )
 
+// mlaSizes are heads' and one whose last heads are fewer than are taken together.
+var mlaSizes = append(slices.Clone(heads), [5]int{6, 32, 16, 32, 48})
+
 func mlas() (ps []*problem) {
 	for _, strided := range layouts {
-		for i, h := range heads {
+		for i, h := range mlaSizes {
 			for _, lens := range [][]int{{1}, {7, 1, 7}, {64}, {65, 3, 65}, {200}} {
 				if i == 3 && lens[0] > 100 {
 					continue // long enough already

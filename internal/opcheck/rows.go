@@ -51,7 +51,7 @@ func splits() (ss []split) {
 			ss = append(ss, splitInt8(b, strided))
 		}
 		ss = append(ss, splitLatent(strided, 0, 0), splitLatent(strided, 90, 0), splitLatent(strided, 90, 130), splitAttention(strided, 0), splitAttention(strided, 230))
-		for _, h := range heads {
+		for _, h := range mlaSizes {
 			ss = append(ss, splitMLA(strided, h, 0, 0), splitMLA(strided, h, 230, 0), splitMLA(strided, h, 0, 30), splitMLA(strided, h, 300, 270))
 		}
 		ss = append(ss, splitIndex(strided), splitSequences(strided), splitNorm(strided), splitRoute(strided, 9), splitRoute(strided, 11))

@@ -20,6 +20,7 @@ func init() {
 				o.attnMix(heads)
 			}
 		}
+		o.attnFetch()
 		o.attnSoftmax()
 		o.indexSum()
 		o.ropeHalves()
@@ -58,6 +59,18 @@ func (o *ops) endFetch(f fetcher) {
 	o.MOVQ(f.left, at(f.state, 8))
 }
 
+// attnFetch emits reads of memory that will be needed soon. Loads in its order, unlike
+// prefetches, make the processor stream.
+func (o *ops) attnFetch() {
+	o.function("attnFetch", "func(p *float32, lines int)", "reads some lines from p on, so that they are in the cache.")
+	p, lines, x := o.arg("p"), o.arg("lines"), o.vec()
+	o.loop(lines, func() {
+		o.VMOVUPS(at(p, 0), x)
+		o.ADDQ(Imm(64), p)
+	})
+	o.end()
+}
+
 // attnScores emits the scores of a few heads that share their keys. Keys are transposed
 // in registers, so that a score is one chain in the order of the columns: of 16 keys at
 // a time, or of more than four heads of 8.
@@ -66,8 +79,8 @@ func (o *ops) attnScores(heads int) {
 	if heads > 4 {
 		per = 8
 	}
-	o.function(fmt.Sprintf("attnScores%d", heads), "func(groups, d16 int, k *float32, ldk int, q, s *float32, next *byte)",
-		fmt.Sprintf("is s[h][j] = sum over c of k[j][c]*q[c][h] for %d heads and groups of 16 keys, whose rows of d16 times 16 columns are ldk bytes apart; q has rows of %d, s of %d bytes. On the way it fetches as much as it reads.", heads, per, scoreRow))
+	o.function(fmt.Sprintf("attnScores%d", heads), "func(groups, d16 int, k *float32, ldk int, q, s *float32, acc int, next *byte)",
+		fmt.Sprintf("is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for %d heads and groups of 16 keys, whose rows of d16 times 16 columns are ldk bytes apart; q has rows of %d, s of %d bytes. On the way it fetches as much as it reads.", heads, per, scoreRow))
 	groups, k, q, s := o.arg("groups"), o.arg("k"), o.arg("q"), o.arg("s")
 	strides, f := o.oddStrides(o.arg("ldk")), o.newFetcher("next")
 	rewind := func(p reg.GPVirtual) { // goes from the end of a row to its beginning, in q too
@@ -102,10 +115,22 @@ func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.
 	acc := make([][]reg.VecVirtual, len(keys))
 	for i := range acc {
 		acc[i] = o.vecs(heads)
-		for _, v := range acc[i] {
-			o.zero(v)
+	}
+	each := func(f func(v reg.VecVirtual, m Mem)) {
+		for i := range acc {
+			for h, v := range acc[i] {
+				f(v, at(s, scoreRow*h+32*i+to))
+			}
 		}
 	}
+	more, fresh, ready := o.arg("acc"), o.label("fresh"), o.label("ready")
+	o.TESTQ(more, more)
+	o.JZ(LabelRef(fresh))
+	each(func(v reg.VecVirtual, m Mem) { o.VMOVUPS(m, v) })
+	o.JMP(LabelRef(ready))
+	o.Label(fresh)
+	each(func(v reg.VecVirtual, _ Mem) { o.zero(v) })
+	o.Label(ready)
 	d16, top := o.arg("d16"), o.label("columns")
 	o.Label(top)
 	for part := range 4 {
@@ -127,11 +152,7 @@ func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.
 	o.ADDQ(imm(64*per), q)
 	o.DECQ(d16)
 	o.JNZ(LabelRef(top))
-	for i := range keys {
-		for h := range heads {
-			o.VMOVUPS(acc[i][h], at(s, scoreRow*h+32*i+to))
-		}
-	}
+	each(func(v reg.VecVirtual, m Mem) { o.VMOVUPS(v, m) })
 }
 
 // scoreRow is the bytes between the scores of two heads: those of a block of keys.
