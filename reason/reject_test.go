@@ -26,20 +26,21 @@ func sayMix() task.Mix {
 	return task.Mix{{Task: f, Weight: 1, Low: 1, High: 1}}
 }
 
-// taught is a folder with a model that repeats letters most of the time, with a thought
-// in half of its answers.
-func taught(t *testing.T) (string, SFTConfig) {
-	t.Helper()
+// TestOfATaughtModel gives some tests one model that repeats letters most of the time,
+// with a thought in half of its answers.
+func TestOfATaughtModel(t *testing.T) {
 	c := tinySFT(t, filepath.Join(t.TempDir(), "taught"), 150)
 	c.Tasks, c.Mix, c.Thoughts, c.Batch = "", sayMix(), ptr(0.5), 600
 	c.LR, c.SampleEvery = 8e-3, -1
 	s, _ := mustSFT(t, c)
 	t.Logf("taught to a held-out loss of %.3f", *s.HeldoutLoss)
-	return c.Out, c
+	for name, f := range map[string]func(*testing.T, string, SFTConfig){"RejectKeepsRightAnswers": rejectKeepsRightAnswers, "RejectGoesOn": rejectGoesOn,
+		"Distill": distillTeaches, "OnPolicy": onPolicyTeaches, "Oneself": onPolicyOfOneself} {
+		t.Run(name, func(t *testing.T) { f(t, c.Out, c) })
+	}
 }
 
-func TestRejectKeepsRightAnswers(t *testing.T) {
-	base, c := taught(t)
+func rejectKeepsRightAnswers(t *testing.T, base string, c SFTConfig) {
 	r := RejectConfig{Backend: c.Backend, Mix: sayMix(), RejectOptions: RejectOptions{Model: base, Out: filepath.Join(t.TempDir(), "right.jsonl"), Problems: 150, Samples: 4, Keep: KeepAll, MaxTokens: 40}}
 	var out bytes.Buffer
 	s, err := Reject(t.Context(), r, &out)
@@ -86,8 +87,9 @@ func TestRejectKeepsRightAnswers(t *testing.T) {
 	}
 }
 
-func TestRejectGoesOnToTheSameBytes(t *testing.T) {
-	base, c := taught(t)
+// A sampling that was stopped, and its file cut in the middle of a line, goes on to the
+// bytes of one that was not.
+func rejectGoesOn(t *testing.T, base string, c SFTConfig) {
 	r := RejectConfig{Backend: c.Backend, Mix: sayMix(), RejectOptions: RejectOptions{Model: base, Out: filepath.Join(t.TempDir(), "a.jsonl"), Problems: 200, Samples: 2, MaxTokens: 30}}
 	whole, err := Reject(t.Context(), r, t.Output())
 	if err != nil {

@@ -28,6 +28,9 @@ type SFTConfig struct {
 	Fresh *Fresh
 	// Source and Heldout, where Source is not nil, take the place of files and tasks.
 	Source, Heldout Source
+
+	begun  bool      // the folder is the caller's, who has looked into it
+	policy *onPolicy // learn from what the model itself writes
 }
 
 // SFTSummary is the outcome of a finished run, as summary.json holds it.
@@ -40,7 +43,10 @@ type SFTSummary struct {
 	Loss     float64 `json:"loss"`     // of the last step, nats per token
 	// HeldoutLoss is that of the held-out examples at the end; nil where there are none.
 	HeldoutLoss *float64 `json:"heldout_loss,omitempty"`
-	FLOPs       float64  `json:"flops"` // of passes forward and backward
+	// HeldoutAccuracy is the share of held-out problems that are answered right at the
+	// end; nil but for on-policy distillation.
+	HeldoutAccuracy *float64 `json:"heldout_accuracy,omitempty"`
+	FLOPs           float64  `json:"flops"` // of passes forward and backward
 }
 
 // sftRun is a run in memory.
@@ -63,7 +69,6 @@ type sftRun struct {
 	saved int
 	sftState
 	lastGood string
-	heldout  *float64 // of the last look
 }
 
 // sftState is the small rest of a run's state.
@@ -169,6 +174,9 @@ func (r *sftRun) describe() (began bool, err error) {
 		return false, fmt.Errorf("%s holds no run to go on with: check --out, or leave --resume out to begin one", r.o.Out)
 	}
 	r.file = &train.RunFile[SFTOptions]{Kind: r.c.Kind}
+	if r.c.begun {
+		return true, nil
+	}
 	return true, train.MustBeFree(r.o.Out)
 }
 
@@ -246,7 +254,9 @@ func (r *sftRun) stateThere() bool {
 
 // openData makes the source of examples.
 func (r *sftRun) openData(ctx context.Context) error {
-	if r.c.Source != nil {
+	if r.c.policy != nil {
+		r.data = &material{train: r.c.policy}
+	} else if r.c.Source != nil {
 		r.data = &material{train: r.c.Source}
 		if r.c.Heldout != nil {
 			r.data.heldout = append(r.data.heldout, r.c.Heldout)
@@ -309,7 +319,7 @@ func (r *sftRun) say(examples int64) {
 	}
 	r.p.Note("plan       %d steps of %d tokens, learning rate %.3g to %.3g", r.file.TotalSteps, r.o.Batch, r.rate.LR, r.rate.End)
 	r.p.Note("memory     %s for weights, gradients and moments; about %s for passes of %d tokens",
-		gigabytes(int64(r.model.ar.Bytes()+r.opt.Bytes())), gigabytes(r.passBytes()), r.o.Micro)
+		gigabytes(int64(r.model.ar.Used()+r.opt.Bytes())), gigabytes(r.passBytes()), r.o.Micro)
 }
 
 // countSteps walks through the stream without learning.
@@ -361,13 +371,19 @@ func (r *sftRun) finished() *SFTSummary {
 func (r *sftRun) finish(ctx context.Context) (*SFTSummary, error) {
 	began := time.Now()
 	s := &SFTSummary{Steps: r.step, Examples: r.Examples, Tokens: r.Tokens, Learned: r.Learned, Loss: r.Loss, FLOPs: r.FLOPs}
-	if len(r.data.heldout) > 0 {
-		loss, err := r.measure(ctx)
-		if err != nil {
-			return nil, r.stopped(err)
+	found, err := r.heldOut(ctx)
+	if err != nil {
+		return nil, r.stopped(err)
+	}
+	held := ""
+	if found != nil {
+		switch found.Name {
+		case heldoutLoss:
+			s.HeldoutLoss, held = &found.Value, fmt.Sprintf(", %.4f held out", found.Value)
+		case heldoutAccuracy:
+			s.HeldoutAccuracy, held = &found.Value, fmt.Sprintf(", %.1f %% right held out", 100*found.Value)
 		}
-		s.HeldoutLoss = &loss
-		if err := r.journal.Amend(train.Number{Name: "heldout_loss", Value: loss}); err != nil {
+		if err := r.journal.Amend(*found); err != nil {
 			return nil, r.explain(err)
 		}
 	}
@@ -376,10 +392,6 @@ func (r *sftRun) finish(ctx context.Context) (*SFTSummary, error) {
 		return nil, r.explain(err)
 	}
 	r.p.Keep()
-	held := ""
-	if s.HeldoutLoss != nil {
-		held = fmt.Sprintf(", %.4f held out", *s.HeldoutLoss)
-	}
 	r.p.Note("%d steps, %d examples, %d tokens in %s; loss %.4f%s", s.Steps, s.Examples, s.Tokens, train.Clock(time.Duration(s.Seconds*float64(time.Second))), s.Loss, held)
 	r.p.Note("model      %s\n\nWhat to type next:\n  sonde chat %s\n  sonde serve %s", r.o.Out, train.ShellQuote(r.o.Out), train.ShellQuote(r.o.Out))
 	return s, nil
@@ -394,6 +406,9 @@ func (r *sftRun) close() {
 	}
 	if r.act != nil {
 		r.act.Free()
+	}
+	if r.c.policy != nil {
+		r.c.policy.close()
 	}
 	if r.model != nil {
 		r.model.Close()

@@ -45,19 +45,46 @@ type found struct {
 	loads          [][]int64
 }
 
+// lesson is what a step learns from.
+type lesson struct {
+	examples []Example
+	weight   float64 // what the sum of the weighted losses is divided by
+	used     int64   // of the stream
+	kl       float64 // on policy: the divergence from the teacher
+	numbers  []train.Number
+}
+
+// next draws a step's lesson: the stream's next examples, or what the model itself writes.
+func (r *sftRun) next(ctx context.Context) (*lesson, error) {
+	if r.c.policy != nil {
+		return r.c.policy.lesson(ctx, r)
+	}
+	examples, err := r.stream.take(r.Next, r.end, r.o.Batch)
+	l := &lesson{examples: examples, used: int64(len(examples))}
+	for _, e := range examples {
+		for _, w := range e.Weights[1:] {
+			l.weight += float64(w)
+		}
+	}
+	return l, err
+}
+
 // oneStep computes step r.step, logs it and counts it.
 func (r *sftRun) oneStep(ctx context.Context) (*train.Record, error) {
 	began := time.Now()
-	examples, err := r.stream.take(r.Next, r.end, r.o.Batch)
+	l, err := r.next(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.gradients(ctx, examples)
+	f, err := r.gradients(ctx, l)
 	if err != nil {
 		r.opt.ZeroGrads()
 		return nil, err
 	}
 	loss, norm, lr := f.nats/f.weight, r.opt.GradNorm(), r.rate.At(r.step)
+	if r.c.policy != nil {
+		loss = l.kl // what the gradient lessens; the weighted sum itself has no meaning
+	}
 	if bad := math.IsNaN(loss) || math.IsInf(loss, 0) || math.IsNaN(norm) || math.IsInf(norm, 0); bad {
 		return nil, &train.Trouble{Step: r.step + 1, What: fmt.Sprintf("the loss is %v, the gradient's norm %v", loss, norm), Tensor: r.opt.Culprit(), LastGood: r.lastGood, LR: r.o.LR}
 	}
@@ -70,7 +97,7 @@ func (r *sftRun) oneStep(ctx context.Context) (*train.Record, error) {
 		model.UpdateBiases(r.model.Net, f.loads, float32(gamma))
 	}
 	r.step++
-	r.count(f, len(examples), loss)
+	r.count(f, l, loss)
 	rec := &train.Record{Step: r.step, Loads: f.loads}
 	for _, n := range []train.Number{{Name: "loss", Value: loss}, {Name: "lr", Value: lr}, {Name: "grad_norm", Value: norm}, {Name: "tokens", Value: float64(r.Tokens)},
 		{Name: "examples", Value: float64(r.Examples)}, {Name: "tokens_per_s", Value: float64(f.tokens) / time.Since(began).Seconds()}} {
@@ -79,6 +106,9 @@ func (r *sftRun) oneStep(ctx context.Context) (*train.Record, error) {
 	if worst := worstLoad(f.loads); worst > 0 {
 		rec.Set("load_max_mean", worst)
 	}
+	for _, n := range l.numbers {
+		rec.Set(n.Name, n.Value)
+	}
 	if err := r.look(ctx, rec); err != nil {
 		return nil, err
 	}
@@ -86,9 +116,9 @@ func (r *sftRun) oneStep(ctx context.Context) (*train.Record, error) {
 }
 
 // count adds a step to the run's totals.
-func (r *sftRun) count(f *found, examples int, loss float64) {
-	r.Next += int64(examples)
-	r.Examples += int64(examples)
+func (r *sftRun) count(f *found, l *lesson, loss float64) {
+	r.Next += l.used
+	r.Examples += int64(len(l.examples))
 	r.Tokens += f.tokens
 	r.Learned += f.target
 	r.FLOPs += 3 * f.flops
@@ -96,14 +126,11 @@ func (r *sftRun) count(f *found, examples int, loss float64) {
 }
 
 // gradients runs the passes of a step.
-func (r *sftRun) gradients(ctx context.Context, examples []Example) (*found, error) {
-	f := &found{}
-	sizes := make([]int, len(examples))
-	for i := range examples {
-		sizes[i] = examples[i].rows()
-		for _, w := range examples[i].Weights[1:] {
-			f.weight += float64(w)
-		}
+func (r *sftRun) gradients(ctx context.Context, l *lesson) (*found, error) {
+	f := &found{weight: l.weight}
+	sizes := make([]int, len(l.examples))
+	for i := range l.examples {
+		sizes[i] = l.examples[i].rows()
 	}
 	bins := bestFit(sizes, r.o.Micro)
 	for _, bin := range bins {
@@ -112,7 +139,7 @@ func (r *sftRun) gradients(ctx context.Context, examples []Example) (*found, err
 		}
 		part := make([]Example, len(bin))
 		for i, n := range bin {
-			part[i] = examples[n]
+			part[i] = l.examples[n]
 		}
 		r.pass(f, part, 1/float32(len(bins)))
 	}
@@ -153,19 +180,38 @@ func (f *found) add(p model.Packed, weights, logp []float32) {
 // look measures the held-out examples when their time has come; the last look is
 // finish's.
 func (r *sftRun) look(ctx context.Context, rec *train.Record) error {
-	if len(r.data.heldout) == 0 || r.step%every(r.o.EvalEvery, 10, r.file.TotalSteps) != 0 || r.step == r.file.TotalSteps {
+	if r.step%every(r.o.EvalEvery, 10, r.file.TotalSteps) != 0 || r.step == r.file.TotalSteps {
 		return nil
 	}
-	loss, err := r.measure(ctx)
+	found, err := r.heldOut(ctx)
 	if errors.Is(err, context.Canceled) {
 		return nil // the step counts; the loop ends at the next
 	}
-	if err != nil {
+	if err != nil || found == nil {
 		return err
 	}
-	rec.Set("heldout_loss", loss)
+	rec.Set(found.Name, found.Value)
 	return nil
 }
+
+// heldOut measures what was held out, by the kind of the run; nil where there is nothing.
+func (r *sftRun) heldOut(ctx context.Context) (*train.Number, error) {
+	if r.c.policy != nil {
+		share, err := r.c.policy.accuracy(ctx, r)
+		return &train.Number{Name: heldoutAccuracy, Value: share}, err
+	}
+	if len(r.data.heldout) == 0 {
+		return nil, nil
+	}
+	loss, err := r.measure(ctx)
+	return &train.Number{Name: heldoutLoss, Value: loss}, err
+}
+
+// Names of what heldOut finds.
+const (
+	heldoutLoss     = "heldout_loss"
+	heldoutAccuracy = "heldout_accuracy"
+)
 
 // measure is the loss of the held-out examples.
 func (r *sftRun) measure(ctx context.Context) (float64, error) {
@@ -209,13 +255,19 @@ func (r *sftRun) forward(f *found, examples []Example) {
 func (r *sftRun) show(rec *train.Record, left time.Duration) {
 	loss, _ := rec.Get("loss")
 	speed, _ := rec.Get("tokens_per_s")
-	line := fmt.Sprintf("step %d/%d  loss %.4f  %s tok/s", r.step, r.file.TotalSteps, loss, train.Thousands(speed))
+	what := "loss"
+	if kl, ok := rec.Get("kl"); ok {
+		what, loss = "kl", kl
+	}
+	line := fmt.Sprintf("step %d/%d  %s %.4f  %s tok/s", r.step, r.file.TotalSteps, what, loss, train.Thousands(speed))
 	if load, ok := rec.Get("load_max_mean"); ok {
 		line += fmt.Sprintf("  load %.2f", load)
 	}
-	held, looked := rec.Get("heldout_loss")
+	held, looked := rec.Get(heldoutLoss)
 	if looked {
 		line += fmt.Sprintf("  held-out %.4f", held)
+	} else if held, looked = rec.Get(heldoutAccuracy); looked {
+		line += fmt.Sprintf("  held-out %.1f %% right", 100*held)
 	}
 	line += fmt.Sprintf("  %s left", train.Clock(left))
 	if looked {
@@ -231,6 +283,9 @@ const sampleTokens = 160
 // sample shows the most probable answer to the prompt of an example, one that was held
 // out where there is one. Training does not notice.
 func (r *sftRun) sample(ctx context.Context) error {
+	if r.c.policy != nil {
+		return nil // its rollouts are kept
+	}
 	src := r.data.train
 	if len(r.data.heldout) > 0 {
 		src = r.data.heldout[0]

@@ -61,7 +61,7 @@ func (o *Optimizer) mastered() bool { return o.masters != model.Weights(o.l) }
 func (o *Optimizer) Free() { o.ar.Free() }
 
 // Bytes is the memory that the optimiser holds.
-func (o *Optimizer) Bytes() int { return o.ar.Bytes() }
+func (o *Optimizer) Bytes() int { return o.ar.Used() }
 
 // Grads are where a pass's Backward adds its gradients.
 func (o *Optimizer) Grads() model.Weights { return o.grads }

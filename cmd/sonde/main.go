@@ -30,6 +30,7 @@ type cli struct {
 	Grpo       grpoCmd       `cmd:"" help:"Reinforce a model on problems whose answers a program can judge."`
 	R1         r1Cmd         `cmd:"" name:"r1" help:"Take a model from nothing to one that reasons, as DeepSeek-R1 was made."`
 	Reject     rejectCmd     `cmd:"" help:"Sample answers to problems and keep the right ones as examples to learn from."`
+	Distill    distillCmd    `cmd:"" help:"Teach a smaller model what a larger one knows."`
 	Run        runCmd        `cmd:"" help:"Continue a text."`
 	Chat       chatCmd       `cmd:"" help:"Talk to a model in the terminal."`
 	Serve      serveCmd      `cmd:"" help:"Serve models over OpenAI's HTTP API, with a page to try them."`
