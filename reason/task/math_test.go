@@ -17,7 +17,11 @@ func TestMathEqual(t *testing.T) {
 		{`1\frac{1}{2}`, `3/2`}, {`5\text{ cm}`, `5`}, {`90^\circ`, `90`}, {`\text{Evelyn}`, `Evelyn`}, {`\pi r^2`, `r^2\pi`},
 		{`|x|`, `\sqrt{x^2}`}, {`\sin^2 x + \cos^2 x`, `1`}, {`\log_2 8`, `3`}, {`e^{2}`, `\exp(2)`}, {`5!`, `120`},
 		{`y=2x+1`, `2x+1`}, {`x^2+y^2=4`, `4=x^2+y^2`}, {`\left(\frac{1}{2}\right)`, `.5`}, {`-(-3)`, `3`}, {`2*-3`, `-6`},
-		{`x \in [1,2]`, `[1,2]`}, {`\$12.50`, `12.5`}, {`3.0`, `3`}, {`1e3`, `1000`}, {`2^{5000}`, `2^{5000}`}, {`\theta`, `\theta`},
+		{`x \in [1,2]`, `[1,2]`}, {`\$12.50`, `12.5`}, {`3.0`, `3`}, {`1e3`, `1000`}, {`52_8`, `52_{8}`}, {`x_1 + 1`, `1+x_{1}`},
+		{`\begin{pmatrix} 1 \\ -\frac12 \end{pmatrix}`, `\begin{bmatrix}1\\-0.5\\\end{bmatrix}`}, {`\begin{pmatrix} 1 & x \\ 0 & 2 \end{pmatrix}`, `\begin{pmatrix}1&x\\0&\frac{4}{2}\end{pmatrix}`},
+		{`\text{(C)}`, `C`}, {`(C)`, `\textbf{(c)}`}, {`\cot x`, `\frac{\cos x}{\sin x}`}, {`\sec^2 x`, `1+\tan^2 x`}, {`\binom{10}{3}`, `120`}, {`\dbinom52`, `10`},
+		{`864 \mbox{ inches}^2`, `864`}, {`28`, `28 degrees`}, {`\frac12 \text{ m}^{2}`, `0.5`}, {`12 square units`, `12`}, {`0.\overline{3}`, `1/3`}, {`2.1\overline{6}`, `\frac{13}{6}`},
+		{`y=x^2`, `x^2=y`}, {`\emptyset`, `\{\}`}, {`5`, `5 = x`}, {`2^{5000}`, `2^{5000}`}, {`\theta`, `\theta`},
 	}
 	for _, c := range same {
 		if ok, why := sameMath(c[0], c[1]); !ok {
@@ -32,6 +36,9 @@ func TestMathEqual(t *testing.T) {
 		{`(1,2)`, `(2,1)`}, {`1,2`, `1,2,3`}, {`x+1`, `x+2`}, {`x`, `y`}, {`x^2`, `x^3`}, {`\infty`, `-\infty`}, {`10^{400}`, `10^{401}`},
 		{`\text{Evelyn}`, `\text{Eva}`}, {``, `0`}, {`5 or 6`, `5`}, {`\{1\}`, `2`}, {`2\pm1`, `3`}, {`\frac{1}{0}`, `5`}, {`2^{5000}`, `2^{5001}`},
 		{`10000000000000000000001`, `10000000000000000000000`}, {`\infty`, `10^{10^{10}}`}, {`2 3`, `23`}, {`y`, `yes`}, {`1/0`, `2/0`},
+		{`52_8`, `52_9`}, {`52_8`, `52`}, {`52_8`, `42`}, {`x_1`, `x_2`}, {`x_1`, `x`}, {`\begin{pmatrix}1\\2\end{pmatrix}`, `\begin{pmatrix}1&2\end{pmatrix}`},
+		{`\begin{pmatrix}1\\2\end{pmatrix}`, `\begin{pmatrix}2\\1\end{pmatrix}`}, {`\begin{pmatrix}1\\2\end{pmatrix}`, `(1,2)`}, {`(C)`, `D`}, {`5`, `5 x`}, {`5`, `5 pi`}, {`5`, `5 ab`},
+		{`0.\overline{3}`, `0.3`}, {`\emptyset`, `0`}, {`\binom{10}{3}`, `\frac{10}{3}`}, {`7`, `8 = 7`}, {`\begin{pmatrix}1&2\\3\end{pmatrix}`, `\begin{pmatrix}1&2\\3&\end{pmatrix}`},
 	}
 	for _, c := range differ {
 		if ok, _ := sameMath(c[0], c[1]); ok {
@@ -46,7 +53,8 @@ func TestMathBombs(t *testing.T) {
 		"9^9^9^9^9", strings.Repeat("(", 1900), strings.Repeat("-", 1900) + "1", strings.Repeat(`\sqrt`, 300) + "2", "1e999999999", "1e400^400",
 		strings.Repeat("2^", 900) + "2", strings.Repeat("|", 1000), "500!!!!", strings.Repeat("x,", 900) + "x", strings.Repeat("x!", 600),
 		strings.Repeat("1\\pm", 100) + "1", strings.Repeat(`\frac`, 300), strings.Repeat("9", 1900) + "^" + strings.Repeat("9", 50), strings.Repeat("(1+x)", 380),
-		strings.Repeat(`\{`, 500), "(((((9^999)^999)^999)^999)^999)", strings.Repeat(`\pm(`, 50) + "1" + strings.Repeat(")", 50),
+		strings.Repeat(`\{`, 500), strings.Repeat(`\begin{pmatrix}`, 120), strings.Repeat(`\binom{999}{500}`, 100), strings.Repeat("1_", 900) + "1", "0." + strings.Repeat("1", 900) + `\overline{` + strings.Repeat("3", 900) + "}",
+		"(((((9^999)^999)^999)^999)^999)", strings.Repeat(`\pm(`, 50) + "1" + strings.Repeat(")", 50),
 	} {
 		start := time.Now()
 		sameMath(s, "7")

@@ -70,6 +70,8 @@ func sameMath(answer, want string) (same bool, why string) {
 func plainWords(s string) string {
 	s = textRE.ReplaceAllString(s, "$1")
 	s = mathReplacer.Replace(s)
+	s = scriptRE.ReplaceAllString(s, "$1$2")
+	s = choiceRE.ReplaceAllString(s, "$1")
 	var b strings.Builder
 	before := byte(0)
 	for f := range strings.FieldsSeq(s) {
@@ -81,6 +83,13 @@ func plainWords(s string) string {
 	}
 	return strings.ToLower(b.String())
 }
+
+// scriptRE finds braces that are not needed in sub- and superscripts, choiceRE the letter
+// of an answer to choose, in brackets.
+var (
+	scriptRE = newPattern(`([_^])\s*\{\s*([\pL\d]+)\s*\}`)
+	choiceRE = newPattern(`^\s*\(\s*(\pL)\s*\)\s*$`)
+)
 
 // isDigit says whether c is a decimal digit.
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
@@ -99,7 +108,7 @@ func sameExpr(a, b *expr, depth int) bool {
 		return sameSet(a.args, b.args, depth)
 	case a.op != b.op && (structure(a) || structure(b)):
 		return false
-	case a.op == "tuple":
+	case a.op == "tuple" || a.op == "based":
 		if a.name != b.name || len(a.args) != len(b.args) {
 			return false
 		}
@@ -123,7 +132,7 @@ func collection(e *expr) bool { return e.op == "list" || e.op == "set" }
 
 // structure says whether a tree is more than one value.
 func structure(e *expr) bool {
-	return collection(e) || e.op == "tuple" || e.op == "union" || e.op == "="
+	return collection(e) || e.op == "tuple" || e.op == "based" || e.op == "union" || e.op == "="
 }
 
 // spread turns plus-or-minus into the two values.
@@ -302,6 +311,8 @@ func rational(e *expr) (*big.Rat, bool) {
 		return rationalRoot(args[0], args[1])
 	case "!":
 		return factorial(args[0])
+	case "binom":
+		return binomial(args[0], args[1])
 	}
 	return nil, false
 }
@@ -340,6 +351,15 @@ func factorial(n *big.Rat) (*big.Rat, bool) {
 		return nil, false
 	}
 	return new(big.Rat).SetInt(new(big.Int).MulRange(1, n.Num().Int64())), true
+}
+
+// binomial is n over k for whole numbers from 0 to 1000.
+func binomial(n, k *big.Rat) (*big.Rat, bool) {
+	most := big.NewRat(1000, 1)
+	if !n.IsInt() || !k.IsInt() || n.Sign() < 0 || k.Sign() < 0 || n.Cmp(most) > 0 || k.Cmp(most) > 0 {
+		return nil, false
+	}
+	return new(big.Rat).SetInt(new(big.Int).Binomial(n.Num().Int64(), k.Num().Int64())), true
 }
 
 // evalFloat works a tree out at a point; NaN where it has no real value.
@@ -413,6 +433,12 @@ func evalFunction(name string, x float64) float64 {
 		return math.Acos(x)
 	case "arctan":
 		return math.Atan(x)
+	case "cot":
+		return 1 / math.Tan(x)
+	case "sec":
+		return 1 / math.Cos(x)
+	case "csc":
+		return 1 / math.Sin(x)
 	}
 	return math.NaN()
 }

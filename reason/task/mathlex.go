@@ -22,11 +22,12 @@ const (
 
 // mathReplacer takes out what only sets type, and names signs in one way.
 var mathReplacer = strings.NewReplacer(
+	`\\`, ` \row `, `\begin{pmatrix}`, ` \matrix `, `\end{pmatrix}`, ` \endmatrix `, `\begin{bmatrix}`, ` \matrix `, `\end{bmatrix}`, ` \endmatrix `,
 	`\left`, " ", `\right`, " ", `\bigl`, " ", `\bigr`, " ", `\Bigl`, " ", `\Bigr`, " ", `\big`, " ", `\Big`, " ",
 	`\displaystyle`, " ", `\,`, " ", `\!`, "", `\;`, " ", `\:`, " ", `\ `, " ", `~`, " ", `\quad`, " ",
 	`\$`, " ", `$`, " ", `{,}`, ",", `^\circ`, " ", `^{\circ}`, " ", `°`, " ", `\degree`, " ",
 	`\{`, ` \lbrace `, `\}`, ` \rbrace `, `\%`, "%", `\lvert`, "|", `\rvert`, "|", `\vert`, "|",
-	`\dfrac`, `\frac`, `\tfrac`, `\frac`, `\cfrac`, `\frac`, `\cdot`, "*", `\times`, "*", `\div`, "/", `\ast`, "*",
+	`\dfrac`, `\frac`, `\tfrac`, `\frac`, `\dbinom`, `\binom`, `\varnothing`, `\emptyset`, `\cfrac`, `\frac`, `\cdot`, "*", `\times`, "*", `\div`, "/", `\ast`, "*",
 	"×", "*", "·", "*", "÷", "/", "−", "-", "–", "-", "√", `\sqrt `, "π", `\pi `, "∞", `\infty `, "∪", `\cup `, "±", `\pm `,
 	"²", "^2 ", "³", "^3 ", "½", "(1/2)", "**", "^", `\lparen`, "(", `\rparen`, ")", `\lbrack`, "[", `\rbrack`, "]",
 )
@@ -71,7 +72,7 @@ func lexMath(s string) ([]lexeme, error) {
 
 // isTextCommand names the commands whose argument is text.
 func isTextCommand(name string) bool {
-	return name == "text" || name == "mathrm" || name == "mbox" || name == "textbf"
+	return name == "text" || name == "mathrm" || name == "mbox" || name == "textbf" || name == "mathbf"
 }
 
 // numberPrefix is the number that s starts with: digits, groups of three after commas,

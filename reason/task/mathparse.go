@@ -12,8 +12,10 @@ import (
 //	"var"  an unknown, name
 //	"+" "*" "/" "^" "neg" "pm"  arithmetic; "pm" is plus or minus, of one argument
 //	"root" the second argument's root of the first; "fn" a function, name
-//	"abs" "!" "=" "union"
-//	"list" values side by side, "set" in braces, "tuple" in brackets, name their two signs
+//	"abs" "!" "=" "union" "binom"
+//	"based" a number's digits and the base that they are written in
+//	"list" values side by side, "set" in braces, "tuple" in brackets, name their two signs,
+//	        or "matrix" and its columns
 type expr struct {
 	op, name string
 	value    *big.Rat
@@ -27,13 +29,34 @@ type mathParser struct {
 	inBars bool // within |...|, where | closes
 }
 
-// textRE finds words set as text.
-var textRE = newPattern(`\\(?:text|mathrm|mbox|textbf|textit)\s*\{([^{}]*)\}`)
+// textRE finds words set as text, unitRE with the power of a unit.
+var (
+	textRE = newPattern(`\\(?:text|mathrm|mbox|textbf|textit|mathbf)\s*\{([^{}]*)\}`)
+	unitRE = newPattern(textRE.String() + `(?:\s*\^\s*\{?[23]\}?)?`)
+)
+
+// plainUnitRE finds units that follow a number without being set as text.
+var plainUnitRE = newPattern(`(?i)(\d)\s*(?:square |cubic |sq\.? )?(?:degrees?|dollars?|cents?|units?|inch(?:es)?|foot|feet|ft|yards?|miles?|mph|mm|cm|km|` +
+	`(?:centi|milli|kilo)?met(?:er|re)s?|hours?|minutes?|seconds?|days?|weeks?|months?|years?|people|students|ways|points?)\.?\s*$`)
+
+// repeatingRE finds repeating decimals, 0.1\overline{6}.
+var repeatingRE = newPattern(`(\d*)\.(\d*)\\overline\s*\{\s*(\d+)\s*\}`)
+
+// repeating writes a repeating decimal as a fraction: with n digits that repeat after m
+// that do not, all digits less those that do not repeat, over (10^n-1)*10^m.
+func repeating(s string) string {
+	m := repeatingRE.FindStringSubmatch(s)
+	all, _ := new(big.Int).SetString("0"+m[1]+m[2]+m[3], 10)
+	once, _ := new(big.Int).SetString("0"+m[1]+m[2], 10)
+	return fmt.Sprintf("(%d/%s)", all.Sub(all, once), strings.Repeat("9", len(m[3]))+strings.Repeat("0", len(m[2])))
+}
 
 // parseMath reads a whole answer. Words set as text are units, and left out, but for
 // "or" and "and".
 func parseMath(s string) (*expr, error) {
-	s = textRE.ReplaceAllStringFunc(s, func(m string) string {
+	s = repeatingRE.ReplaceAllStringFunc(s, repeating)
+	s = plainUnitRE.ReplaceAllString(s, "$1")
+	s = unitRE.ReplaceAllStringFunc(s, func(m string) string {
 		words := strings.Trim(textRE.FindStringSubmatch(m)[1], " ,")
 		if words == "or" || words == "and" {
 			return " " + words + " "
@@ -123,6 +146,9 @@ func (p *mathParser) statement() (*expr, error) {
 		}
 		if e.op == "var" {
 			return right, nil // x = 5 is the value 5
+		}
+		if _, known := constants[right.name]; right.op == "var" && !known {
+			return e, nil // and so is 5 = x
 		}
 		return &expr{op: "=", args: []*expr{e, right}}, nil
 	case p.is("cup"):
@@ -230,7 +256,7 @@ func (p *mathParser) starts() bool {
 		return !p.inBars
 	case 'a':
 		switch t.text {
-		case "or", "and", "in", "cup", "pm", "rbrace", "lbrace":
+		case "or", "and", "in", "cup", "pm", "rbrace", "lbrace", "row", "endmatrix":
 			return false
 		}
 		return true
@@ -250,6 +276,10 @@ func (p *mathParser) power() (*expr, error) {
 			e = &expr{op: "!", args: []*expr{e}}
 		case p.take("%"):
 			e = &expr{op: "/", args: []*expr{e, number(100)}}
+		case p.is("_") && (e.op == "num" || e.op == "var"):
+			if e, err = p.subscript(e); err != nil {
+				return nil, err
+			}
 		case p.take("^"):
 			x, err := p.exponent()
 			if err != nil {
@@ -260,6 +290,23 @@ func (p *mathParser) power() (*expr, error) {
 			return e, nil
 		}
 	}
+}
+
+// subscript reads what follows a number, its base, or an unknown, a part of its name.
+func (p *mathParser) subscript(e *expr) (*expr, error) {
+	p.take("_")
+	sub, err := p.factor()
+	switch {
+	case err != nil:
+		return nil, err
+	case e.op == "num" && sub.op == "num":
+		return &expr{op: "based", args: []*expr{e, sub}}, nil
+	case e.op == "var" && sub.op == "num":
+		return &expr{op: "var", name: e.name + "_" + sub.value.RatString()}, nil
+	case e.op == "var" && sub.op == "var":
+		return &expr{op: "var", name: e.name + "_" + sub.name}, nil
+	}
+	return nil, fmt.Errorf("a subscript is not understood")
 }
 
 // number makes a small whole number.
@@ -362,19 +409,23 @@ func (p *mathParser) argument() (*expr, error) {
 // functions are those of one real argument.
 var functions = map[string]bool{
 	"sin": true, "cos": true, "tan": true, "ln": true, "log": true, "exp": true, "abs": true,
-	"arcsin": true, "arccos": true, "arctan": true,
+	"arcsin": true, "arccos": true, "arctan": true, "cot": true, "sec": true, "csc": true,
 }
 
 // named reads what a name begins.
 func (p *mathParser) named(name string) (*expr, error) {
 	switch {
-	case name == "frac":
+	case name == "frac" || name == "binom":
 		a, err := p.argument()
 		if err != nil {
 			return nil, err
 		}
 		b, err := p.argument()
-		return &expr{op: "/", args: []*expr{a, b}}, err
+		return &expr{op: map[string]string{"frac": "/", "binom": "binom"}[name], args: []*expr{a, b}}, err
+	case name == "matrix":
+		return p.matrix()
+	case name == "emptyset" || name == "lbrace" && p.take("rbrace"):
+		return &expr{op: "set"}, nil
 	case name == "sqrt":
 		return p.root()
 	case name == "lbrace":
@@ -389,6 +440,39 @@ func (p *mathParser) named(name string) (*expr, error) {
 		return &expr{op: "var", name: name}, nil
 	}
 	return nil, fmt.Errorf("%.20q is not understood", name)
+}
+
+// matrix reads the rows of a matrix, up to its end.
+func (p *mathParser) matrix() (*expr, error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	defer func() { p.depth-- }()
+	var cells []*expr
+	rows, columns := 0, 0
+	for n := 1; ; n++ {
+		e, err := p.sum()
+		if err != nil {
+			return nil, err
+		}
+		cells = append(cells, e)
+		if p.take("&") {
+			continue
+		}
+		if rows++; rows > 1 && n != columns {
+			return nil, fmt.Errorf("the rows of a matrix differ in length")
+		}
+		columns, n = n, 0
+		ended := p.take("endmatrix")
+		if !ended && p.take("row") {
+			ended = p.take("endmatrix") // after the last row
+		} else if !ended {
+			return nil, fmt.Errorf("a matrix is not closed")
+		}
+		if ended {
+			return &expr{op: "tuple", name: fmt.Sprint("matrix", columns), args: cells}, nil
+		}
+	}
 }
 
 // greek are the letters that serve as unknowns.

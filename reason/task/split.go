@@ -28,10 +28,11 @@ const heldOutShare = 32
 
 // SplitOf says which split a problem belongs to. It depends on the task's name and the
 // problem's canonical form alone: neither on the wording, nor on the difficulty, nor on
-// any seed. So a problem is never in both.
+// any seed. So a problem is never in both. Of problems read from files the prompt alone
+// counts: a file may be moved, renamed or cut in two.
 func SplitOf(p Problem) Split {
 	// The ID shows the first bytes of the hash; the split takes the last one.
-	sum := hashOf(p.Task, p.Canonical)
+	sum := p.hash()
 	if sum[len(sum)-1] < heldOutShare {
 		return HeldOut
 	}

@@ -17,6 +17,7 @@
 package task
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -72,6 +73,8 @@ type Problem struct {
 	Read func(output string) (string, error)
 	// Limit is the longest time that one check may take; 0 means CheckLimit.
 	Limit time.Duration
+	// origin takes the place of Task in hashes where the task's name is not its own.
+	origin string
 }
 
 // Verdict is what a verifier says of an answer.
@@ -193,12 +196,12 @@ func (f Family) Generate(rng *rand.Rand, difficulty int) Problem {
 	if p.Canonical == "" {
 		p.Canonical = p.Prompt
 	}
-	sum := hashOf(p.Task, p.Canonical)
+	sum := p.hash()
 	p.ID = p.Task + "/" + hex.EncodeToString(sum[:8])
 	return p
 }
 
-// hashOf is the hash that IDs and splits come from.
-func hashOf(task, canonical string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(task + "\x00" + canonical))
+// hash is what IDs and splits come from.
+func (p Problem) hash() [sha256.Size]byte {
+	return sha256.Sum256([]byte(cmp.Or(p.origin, p.Task) + "\x00" + p.Canonical))
 }

@@ -210,8 +210,12 @@ type Collection struct {
 	problems []Problem
 }
 
+// fileOrigin stands for the task's name in hashes of problems read from files.
+const fileOrigin = "\x00file"
+
 // add puts a problem in.
 func (c *Collection) add(p Problem) {
+	p.origin = fileOrigin
 	f := Family{About: Info{Name: c.name}, Make: func(*rand.Rand, int) Problem { return p }}
 	c.problems = append(c.problems, f.Generate(nil, 1))
 }

@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -139,5 +140,30 @@ func TestSchemasThatLoop(t *testing.T) {
 		if d := time.Since(start); d > 3*time.Second {
 			t.Errorf("%.40s took %v", schema, d)
 		}
+	}
+}
+
+// TestSplitOfFiles: the split of a problem does not depend on the file's name or place.
+func TestSplitOfFiles(t *testing.T) {
+	held := 0
+	for i := range 100 {
+		line := fmt.Sprintf(`{"prompt": "What is %d+1?", "reference": "%d", "verifier": "number"}`, i, i+1)
+		var splits []Split
+		for _, name := range []string{"a.jsonl", "./a.jsonl", "elsewhere/b.jsonl"} {
+			c, err := Read(strings.NewReader(line), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			splits = append(splits, SplitOf(c.Problems()[0]))
+		}
+		if splits[0] != splits[1] || splits[0] != splits[2] {
+			t.Fatalf("%s: %v", line, splits)
+		}
+		if splits[0] == HeldOut {
+			held++
+		}
+	}
+	if held == 0 || held > 40 {
+		t.Errorf("%d of 100 held out", held)
 	}
 }
