@@ -139,10 +139,27 @@ func (c Chunk) Head(be compute.Backend, ar *compute.Arena, parts []Part, h, head
 		be.Embed(picked, h, pick) // gathers rows
 		show(picked)
 		nn.Linear(be, l, picked, head, false)
-		for i := range n {
-			be.DownloadF32(out[at+i], l.Rows(i, i+1))
-		}
+		handOut(be, out[at:at+n], l)
 		ar.Release(mark)
+	}
+}
+
+// oneDownload is how many numbers are fetched at once and copied from there, rather than
+// fetched row by row where they belong: what costs the ado of some fetches.
+const oneDownload = 1 << 18
+
+// handOut fetches the rows of l.
+func handOut(be compute.Backend, rows [][]float32, l compute.Tensor) {
+	if l.Len() > oneDownload {
+		for i, r := range rows {
+			be.DownloadF32(r, l.Rows(i, i+1))
+		}
+		return
+	}
+	all := make([]float32, l.Len())
+	be.DownloadF32(all, l)
+	for i, r := range rows {
+		copy(r, all[i*l.NumCols():])
 	}
 }
 

@@ -83,16 +83,16 @@ func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, pack Pac
 	kv, kr := m.expand(be, ar, d, pos, table, rec)
 	rec.pack = pack
 	q, kv, kr = pack.spread(be, ar, q), pack.spread(be, ar, kv), pack.spread(be, ar, kr)
-	seqs, longest, row := make([]ExpandedSeq, len(pack.Lens)), 0, 0
+	seqs, row := make([]compute.MLASeq, len(pack.Lens)), 0
+	var keys []compute.Tensor
 	for i, n := range pack.Lens {
-		seqs[i] = ExpandedSeq{MLASeq: compute.MLASeq{Row: row, Rows: n, KV: kv.Rows(row, row+n), KR: kr.Rows(row, row+n)}}
-		longest = max(longest, n)
+		seqs[i] = compute.MLASeq{Row: row, Rows: n, KV: kv.Rows(row, row+n), KR: kr.Rows(row, row+n)}
 		if m.Index != nil {
-			seqs[i].Keys = ar.F32(n, d.Index.Dim)
+			keys = append(keys, ar.F32(n, d.Index.Dim))
 		}
 		row += n
 	}
-	m.attend(be, ar, d, y, q, pos, table, seqs, longest, rec, ar.F32(q.NumRows(), d.Heads))
+	m.attend(be, ar, d, y, q, pos, table, seqs, keys, rec, ar.F32(q.NumRows(), d.Heads))
 }
 
 // expand computes what the expanded form remembers of each row: kv [T, H*(Nope+V)], and
@@ -107,16 +107,16 @@ func (m *MLA) expand(be compute.Backend, ar *compute.Arena, d MLADims, pos, tabl
 	return kv, rec.KVA.Cols(d.KVLora, d.Latent())
 }
 
-// attend is y += the expanded form's attention over seqs, the longest of which then has
-// longest rows. lse may be absent.
-func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, q, pos, table compute.Tensor, seqs []ExpandedSeq, longest int, rec *MLARecord, lse compute.Tensor) {
+// attend is y += the expanded form's attention over seqs; keys are the indexer's, one
+// tensor for each. lse may be absent.
+func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, q, pos, table compute.Tensor, seqs []compute.MLASeq, keys []compute.Tensor, rec *MLARecord, lse compute.Tensor) {
 	rec.Attn = compute.MLAArgs{Heads: d.Heads, Nope: d.Nope, Rope: d.Rope, V: d.V, Scale: d.Scale, Q: q, O: ar.F32(q.NumRows(), d.Heads*d.V), LSE: lse,
-		Seqs: make([]compute.MLASeq, len(seqs))}
-	index := make([]IndexSeq, len(seqs))
-	for i, s := range seqs {
-		rec.Attn.Seqs[i], index[i] = s.MLASeq, IndexSeq{s.Row, s.Rows, s.Start, s.Keys}
-	}
+		Seqs: seqs}
 	if m.Index != nil {
+		index, longest := make([]IndexSeq, len(seqs)), 0
+		for i, s := range seqs {
+			index[i], longest = IndexSeq{s.Row, s.Rows, s.Start, keys[i]}, max(longest, s.Start+s.Rows)
+		}
 		if rec.pack.shared() {
 			pos = rec.pack.Pos
 		}
@@ -130,28 +130,21 @@ func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, q, pos
 	Linear(be, y, rec.Out, m.O, true)
 }
 
-// ExpandedSeq is one sequence's share of ExtendExpanded's rows; KV and KR are its cache.
-type ExpandedSeq struct {
-	compute.MLASeq
-	Keys compute.Tensor // [at least Start+Rows, Index.Dim], the indexer's
-}
-
 // ExtendExpanded is y += attention(x) in the expanded form for new rows of several
 // sequences side by side: each one's keys and values are written to its cache from row
 // Start on, and its rows see all that is there. A row's result is Forward's, bit for bit,
-// at more memory a row than Extend's. x, y [T, D], pos [1, T]. No backward follows; rec
-// holds what taps are shown.
-func (m *MLA) ExtendExpanded(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos, table compute.Tensor, seqs []ExpandedSeq, rec *MLARecord) {
+// at more memory a row than Extend's. KV and KR of seqs are the caches, keys [at least
+// Start+Rows, Index.Dim] the indexer's, one for each where there is one. x, y [T, D],
+// pos [1, T]. No backward follows; rec, which keeps seqs, holds what taps are shown.
+func (m *MLA) ExtendExpanded(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos, table compute.Tensor, seqs []compute.MLASeq, keys []compute.Tensor, rec *MLARecord) {
 	q := m.query(be, ar, d, x, pos, table, rec)
 	kv, kr := m.expand(be, ar, d, pos, table, rec)
-	longest := 0
 	for _, s := range seqs {
 		end := s.Start + s.Rows
 		be.Copy(s.KV.Rows(s.Start, end), kv.Rows(s.Row, s.Row+s.Rows))
 		be.Copy(s.KR.Rows(s.Start, end), kr.Rows(s.Row, s.Row+s.Rows))
-		longest = max(longest, end)
 	}
-	m.attend(be, ar, d, y, q, pos, table, seqs, longest, rec, compute.Tensor{})
+	m.attend(be, ar, d, y, q, pos, table, seqs, keys, rec, compute.Tensor{})
 }
 
 // choose runs the indexer.

@@ -216,12 +216,14 @@ func TestMLAAbsorbedEqualsExpanded(t *testing.T) {
 // of each at a time, those side by side that have any left, the last one first.
 func (b *bench) expandedRun(m *MLA, d MLADims, x, table compute.Tensor, lens []int, piece int) compute.Tensor {
 	dim := x.NumCols()
-	y, caches := b.zero(x.NumRows(), dim), make([]ExpandedSeq, len(lens))
+	y, caches := b.zero(x.NumRows(), dim), make([]compute.MLASeq, len(lens))
+	index := make([]compute.Tensor, len(lens))
 	for i, n := range lens {
-		caches[i].KV, caches[i].KR, caches[i].Keys = b.zero(n, d.Heads*(d.Nope+d.V)), b.zero(n, d.Rope), b.zero(n, max(d.Index.Dim, 1))
+		caches[i].KV, caches[i].KR, index[i] = b.zero(n, d.Heads*(d.Nope+d.V)), b.zero(n, d.Rope), b.zero(n, max(d.Index.Dim, 1))
 	}
 	for at := 0; at < slices.Max(lens); at += piece {
-		var parts []ExpandedSeq
+		var parts []compute.MLASeq
+		var keys []compute.Tensor
 		var pos, from []int32 // of each row in its sequence, in x
 		end := int32(x.NumRows())
 		for i, n := range slices.Backward(lens) {
@@ -232,14 +234,14 @@ func (b *bench) expandedRun(m *MLA, d MLADims, x, table compute.Tensor, lens []i
 				pos, from = append(pos, int32(at+j)), append(from, end+int32(at+j))
 			}
 			if s.Rows > 0 {
-				parts = append(parts, s)
+				parts, keys = append(parts, s), append(keys, index[i])
 			}
 		}
 		xs, ys := b.zero(len(pos), dim), b.zero(len(pos), dim)
 		for i, r := range from {
 			b.be.Copy(xs.Rows(i, i+1), x.Rows(int(r), int(r)+1))
 		}
-		m.ExtendExpanded(b.be, b.ar, d, ys, xs, compute.WrapI32(pos, 1, len(pos)), table, parts, &MLARecord{})
+		m.ExtendExpanded(b.be, b.ar, d, ys, xs, compute.WrapI32(pos, 1, len(pos)), table, parts, keys, &MLARecord{})
 		for i, r := range from {
 			b.be.Copy(y.Rows(int(r), int(r)+1), ys.Rows(i, i+1))
 		}

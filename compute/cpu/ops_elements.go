@@ -52,6 +52,17 @@ func (b *Backend) Copy(dst, src compute.Tensor) {
 		b.copyWeights(dst, src)
 		return
 	}
+	// Hundreds of sequences get a row each in every pass of a model: no ado for these.
+	if dst.NumRows() == 1 && dst.DType() == src.DType() && dst.Len() <= chunkElems {
+		n := dst.Len() * dst.DType().Size()
+		copy(unsafe.Slice((*byte)(dst.Ptr()), n), unsafe.Slice((*byte)(src.Ptr()), n))
+		return
+	}
+	b.copyMany(dst, src)
+}
+
+// copyMany is Copy of tensors with many elements.
+func (b *Backend) copyMany(dst, src compute.Tensor) {
 	to, from := dst.DType().Size(), src.DType().Size()
 	b.runs(dst, dst.Contiguous() && src.Contiguous(), func(row, col, n int) {
 		d := unsafe.Add(dst.Ptr(), to*(row*dst.Stride()+col))

@@ -66,6 +66,15 @@ func (b *Backend) DownloadF32(dst []float32, t compute.Tensor) {
 		})
 		return
 	}
+	if t.DType() == compute.F32 && t.Contiguous() && t.Len() <= spanLen {
+		copy(dst, t.Float32s())
+		return
+	}
+	b.downloadMany(dst, t)
+}
+
+// downloadMany is DownloadF32 of a tensor with many elements, F32 or BF16.
+func (b *Backend) downloadMany(dst []float32, t compute.Tensor) {
 	b.spans(t, func(p unsafe.Pointer, at, n int) {
 		to := dst[at : at+n]
 		if t.DType() == compute.F32 {

@@ -64,7 +64,8 @@ type feeding struct {
 	parts    []model.Part
 	seqs     []*sequence
 	latent   []nn.LatentSeq
-	expanded []nn.ExpandedSeq
+	expanded []compute.MLASeq
+	keys     []compute.Tensor
 	routes   []int32
 }
 
@@ -120,11 +121,15 @@ func (m *Model) extendAttention(l *Layer, i int, x, h, pos, table compute.Tensor
 		l.Attn.Extend(m.be, m.work, m.cfg.mla(), x, h, pos, table, f.latent, rec)
 		return
 	}
-	f.expanded = f.expanded[:0]
+	f.expanded, f.keys = f.expanded[:0], f.keys[:0]
 	for _, s := range c.Spans {
-		f.expanded = append(f.expanded, f.seqs[s.Part].expand(i, s))
+		q := f.seqs[s.Part]
+		f.expanded = append(f.expanded, q.expand(i, s))
+		if m.cfg.IndexTopK > 0 {
+			f.keys = append(f.keys, q.cache.T(2*m.cfg.NumHiddenLayers+i))
+		}
 	}
-	l.Attn.ExtendExpanded(m.be, m.work, m.cfg.mla(), x, h, pos, table, f.expanded, rec)
+	l.Attn.ExtendExpanded(m.be, m.work, m.cfg.mla(), x, h, pos, table, f.expanded, f.keys, rec)
 }
 
 // wantRoutes makes room for a part's routes, where they are asked for.

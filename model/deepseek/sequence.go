@@ -102,11 +102,6 @@ func (s *sequence) latent(layer int, sp model.Span) nn.LatentSeq {
 }
 
 // expand is the sequence's share of layer's rows in the expanded form.
-func (s *sequence) expand(layer int, sp model.Span) nn.ExpandedSeq {
-	n := s.m.cfg.NumHiddenLayers
-	e := nn.ExpandedSeq{MLASeq: compute.MLASeq{Row: sp.Row, Rows: sp.Rows, Start: sp.Start, KV: s.cache.T(layer), KR: s.cache.T(n + layer)}}
-	if s.m.cfg.IndexTopK > 0 {
-		e.Keys = s.cache.T(2*n + layer)
-	}
-	return e
+func (s *sequence) expand(layer int, sp model.Span) compute.MLASeq {
+	return compute.MLASeq{Row: sp.Row, Rows: sp.Rows, Start: sp.Start, KV: s.cache.T(layer), KR: s.cache.T(s.m.cfg.NumHiddenLayers + layer)}
 }
