@@ -100,15 +100,26 @@ func Reject(ctx context.Context, c RejectConfig, out io.Writer) (*RejectSummary,
 		return nil, err
 	}
 	defer r.f.Close()
-	if err := r.gather(); err != nil {
-		return nil, err
+	m, err := r.open(c.Backend)
+	if err == nil && !c.Resume {
+		err = r.save() // so that it can be taken up again from its first moment on
 	}
-	m, err := Open(r.o.Model, c.Backend, OpenOptions{Compute: r.o.Compute})
 	if err != nil {
+		if !c.Resume { // so that the corrected command is not refused
+			os.Remove(r.o.Out)
+		}
 		return nil, err
 	}
 	defer m.Close()
 	return r.run(ctx, m)
+}
+
+// open reads the problems, then the model.
+func (r *rejecter) open(be compute.Backend) (*Model, error) {
+	if err := r.gather(); err != nil {
+		return nil, err
+	}
+	return Open(r.o.Model, be, OpenOptions{Compute: r.o.Compute})
 }
 
 // statePath is the file that says how far a sampling is.
@@ -227,7 +238,6 @@ func (r *rejecter) run(ctx context.Context, m *Model) (*RejectSummary, error) {
 	r.a = newAnswerer(m, r.o.Think, engine.RollParams{Slots: r.o.Slots,
 		Params: engine.Params{Temperature: r.o.Temperature, TopP: r.o.TopP, MaxTokens: r.o.MaxTokens}})
 	defer r.a.close()
-	r.Format, r.Options = rejectFormat, *r.o
 	begun, before, first := time.Now(), r.Summary.Seconds, r.Next
 	for r.Next < r.total() {
 		if err := r.chunk(ctx); err != nil {
@@ -363,6 +373,7 @@ func (r *rejecter) one(name string) *RejectedOne {
 
 // save makes the place that was reached one to go on from.
 func (r *rejecter) save() error {
+	r.Format, r.Options = rejectFormat, *r.o
 	if err := r.f.Sync(); err != nil {
 		return fmt.Errorf("writing the examples: %w", err)
 	}
