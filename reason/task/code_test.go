@@ -111,6 +111,8 @@ func TestGo(t *testing.T) {
 		{"cgo", "import \"C\"\nfunc add(a, b int) int { return a + b }", 0, "standard library"},
 		{"a module", "import \"example.com/x\"\nfunc add(a, b int) int { return x.Add(a, b) }", 0, "standard library"},
 		{"files", "import \"os\"\nfunc add(a, b int) int { if _, err := os.Stat(\"/etc\"); err == nil { return -99 }; return a + b }", 1, "right"},
+		{"fills the disk", "var x = [1 << 28]int{1<<28 - 1: 1}\nfunc add(a, b int) int { return a + b + x[a] }", 0, "does not compile"},
+		{"fills the compiler's memory", "var x = [1 << 32]int{1<<32 - 1: 1}\nfunc add(a, b int) int { return a + b + x[a] }", 0, "does not compile"},
 		{"panics", "func add(a, b int) int { panic(\"no\") }", 0, "panic: no"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -128,7 +128,7 @@ func build(ctx context.Context, dir string) ([]byte, error) {
 	messages := &capped{left: sandboxErrors}
 	cmd.Stdout, cmd.Stderr = messages, messages
 	killGroup(cmd)
-	if err := cmd.Run(); err != nil {
+	if err := runLimited(cmd); err != nil {
 		if ctx.Err() != nil {
 			return nil, errors.New("it was not compiled in time")
 		}
@@ -142,6 +142,27 @@ func build(ctx context.Context, dir string) ([]byte, error) {
 		return nil, fmt.Errorf("its executable has %d bytes, at most %d are run", info.Size(), goBinary)
 	}
 	return os.ReadFile(out)
+}
+
+// Bounds of what compiles an answer, each of its processes: a small program can ask for
+// an array that fills the memory of the compiler, or the disk.
+const (
+	buildMemory = 3 << 30
+	buildFile   = 4 * goBinary
+)
+
+// runLimited runs the go command within bounds. It needs some milliseconds to start the
+// first compiler, which inherits what is set by then.
+func runLimited(cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if err := limitProcess(cmd.Process.Pid, buildMemory, buildFile); err != nil {
+		_ = cmd.Cancel()
+		_ = cmd.Wait()
+		return err
+	}
+	return cmd.Wait()
 }
 
 // compileError is the compiler's first message.

@@ -278,6 +278,17 @@ func dropPrivileges(user int) error {
 	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 }
 
+// limitProcess bounds the address space of a process, and of those that it will start, and
+// the files that they write, in bytes.
+func limitProcess(pid int, memory, file uint64) error {
+	for what, limit := range map[int]uint64{unix.RLIMIT_AS: memory, unix.RLIMIT_FSIZE: file, unix.RLIMIT_CORE: 0} {
+		if err := unix.Prlimit(pid, what, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
+			return fmt.Errorf("setting limit %d: %w", what, err)
+		}
+	}
+	return nil
+}
+
 // setLimits sets the resource limits.
 func setLimits(job sandboxJob) error {
 	for _, l := range []struct {
