@@ -172,10 +172,14 @@ func nonEmpty(s string) (string, error) {
 	return s, nil
 }
 
-// lastLine is the last line with anything on it.
+// lastLine is the last line with anything on it but the end of a fenced block.
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)
-	return s[strings.LastIndexByte(s, '\n')+1:]
+	line := s[strings.LastIndexByte(s, '\n')+1:]
+	if rest := strings.TrimSpace(s[:len(s)-len(line)]); line == "```" && rest != "" {
+		line = rest[strings.LastIndexByte(rest, '\n')+1:]
+	}
+	return line
 }
 
 // boxed returns the contents of every \boxed{} and \fbox{}, braces balanced.
@@ -225,7 +229,7 @@ func closingBrace(s string, open int) int {
 }
 
 // clean takes off what people put around an answer: spaces, emphasis, quotes of code,
-// dollars of mathematics, a full stop at the end.
+// dollars and \text{} of mathematics, a full stop at the end.
 func clean(s string) string {
 	for {
 		t := strings.TrimSpace(s)
@@ -235,6 +239,7 @@ func clean(s string) string {
 		t = trimPair(t, "$", "$")
 		t = trimPair(t, `\(`, `\)`)
 		t = trimPair(t, `\[`, `\]`)
+		t = trimPair(t, `\text{`, "}")
 		if t == s {
 			return t
 		}

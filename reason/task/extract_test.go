@@ -10,6 +10,10 @@ import (
 func TestExtract(t *testing.T) {
 	for output, want := range map[string]string{
 		"42":                                    "42",
+		"Here:\n```\n42\n```":                   "42",
+		"```\n```":                              "```",
+		`\boxed{\text{RRD}}`:                    "RRD",
+		`\text{1} or \text{2}`:                  `\text{1} or \text{2}`,
 		"<think>6*7</think>42":                  "42",
 		"6*7\n</think>\n\n42.":                  "42",
 		"<think>\n\\boxed{1}\n</think>\n42":     "42",
