@@ -123,6 +123,9 @@ type MLAArgs struct {
 	Scale                float32
 	Q, O, LSE            Tensor
 	Seqs                 []MLASeq
+	// KV and KR, where present, are the rows' own keys and values [T, as MLASeq's]: they
+	// are first written to their places in the sequences' KV and KR.
+	KV, KR Tensor
 	// Picks, where present (I32 [T, K]), are the only keys a row sees: places within
 	// its sequence, ascending, -1 where there are fewer (V3.2's sparse attention).
 	Picks Tensor
@@ -180,6 +183,9 @@ type AttentionArgs struct {
 	O                   Tensor // F32 [T, Heads*Dim]
 	LSE                 Tensor // F32 [T, Heads], optional: log-sum-exp of the scaled scores, for the backward
 	Seqs                []AttentionSeq
+	// K and V, where present, are the rows' own keys and values [T, KVHeads*Dim]: they
+	// are first written to their places in the sequences' K and V.
+	K, V Tensor
 }
 
 // AttentionSeq is one sequence's share: rows [Row, Row+Rows) of Q and O stand at

@@ -156,8 +156,9 @@ func (a RopeArgs) Check() {
 func (a MLAArgs) Check() {
 	n, h := a.Q.rows, a.Heads
 	if !(is(a.Q, F32, n, h*(a.Nope+a.Rope)) && is(a.O, F32, n, h*a.V) && (a.LSE.IsZero() || is(a.LSE, F32, n, h)) &&
-		(a.Picks.IsZero() || is(a.Picks, I32, n, a.Picks.cols))) {
-		mismatch("MLA", fmt.Sprintf("%d rows, %d heads of %d+%d (v %d) do not fit", n, h, a.Nope, a.Rope, a.V), a.Q, a.O, a.LSE, a.Picks)
+		(a.Picks.IsZero() || is(a.Picks, I32, n, a.Picks.cols)) &&
+		(a.KV.IsZero() && a.KR.IsZero() || is(a.KV, F32, n, h*(a.Nope+a.V)) && is(a.KR, F32, n, a.Rope))) {
+		mismatch("MLA", fmt.Sprintf("%d rows, %d heads of %d+%d (v %d) do not fit", n, h, a.Nope, a.Rope, a.V), a.Q, a.O, a.LSE, a.Picks, a.KV, a.KR)
 	}
 	for i, s := range a.Seqs {
 		if !(within(s.Row, s.Rows, s.Start, n) && keyed(s.KV, s.Start+s.Rows, h*(a.Nope+a.V)) && keyed(s.KR, s.Start+s.Rows, a.Rope)) {

@@ -76,9 +76,20 @@ func (a MLAArgs) score(s MLASeq, q []float32, key, h int) float32 {
 	return dot(dot(0, q[:a.Nope], k), q[a.Nope:], s.KR.RowF32(key)) * a.Scale
 }
 
+// Store is AttentionArgs.Store, for KV and KR.
+func (a MLAArgs) Store() MLAArgs {
+	for _, s := range a.Seqs {
+		storeRows(s.KV, a.KV, s.Row, s.Rows, s.Start)
+		storeRows(s.KR, a.KR, s.Row, s.Rows, s.Start)
+	}
+	a.KV, a.KR = Tensor{}, Tensor{}
+	return a
+}
+
 // MLAForward is causal attention in the expanded form (DeepSeek-V2, 2.1).
 func (*Reference) MLAForward(a MLAArgs) {
 	a.Check()
+	a = a.Store()
 	var buf [KeyBlock]float32
 	for _, s := range a.Seqs {
 		for i := range s.Rows {

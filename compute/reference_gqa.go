@@ -6,8 +6,9 @@ import "fmt"
 func (a AttentionArgs) Check() {
 	h, g, d := a.Heads, a.KVHeads, a.Dim
 	if !(g > 0 && h > 0 && h%g == 0 && d > 0 && is(a.Q, F32, a.O.rows, h*d) && is(a.O, F32, a.Q.rows, h*d) &&
-		(a.LSE.IsZero() || is(a.LSE, F32, a.Q.rows, h))) {
-		mismatch("Attention", fmt.Sprintf("%d heads over %d key heads of %d do not fit", h, g, d), a.Q, a.O, a.LSE)
+		(a.LSE.IsZero() || is(a.LSE, F32, a.Q.rows, h)) &&
+		(a.K.IsZero() && a.V.IsZero() || is(a.K, F32, a.Q.rows, g*d) && is(a.V, F32, a.Q.rows, g*d))) {
+		mismatch("Attention", fmt.Sprintf("%d heads over %d key heads of %d do not fit", h, g, d), a.Q, a.O, a.LSE, a.K, a.V)
 	}
 	for i, s := range a.Seqs {
 		n := s.Start + s.Rows
@@ -39,9 +40,29 @@ func (a AttentionArgs) head(t Tensor, row, h int) []float32 {
 	return t.RowF32(row)[h*a.Dim : (h+1)*a.Dim]
 }
 
+// Store writes K and V to their places, where they are present, and gives a without
+// them. It is for backends whose memory is the host's.
+func (a AttentionArgs) Store() AttentionArgs {
+	for _, s := range a.Seqs {
+		storeRows(s.K, a.K, s.Row, s.Rows, s.Start)
+		storeRows(s.V, a.V, s.Row, s.Rows, s.Start)
+	}
+	a.K, a.V = Tensor{}, Tensor{}
+	return a
+}
+
+// storeRows copies n rows of src from row on to dst from start on; without src it does
+// nothing.
+func storeRows(dst, src Tensor, row, n, start int) {
+	for i := 0; i < n && !src.IsZero(); i++ {
+		copy(dst.RowF32(start+i), src.RowF32(row+i))
+	}
+}
+
 // Attention is causal grouped-query attention; see AttentionArgs.
 func (*Reference) Attention(a AttentionArgs) {
 	a.Check()
+	a = a.Store()
 	var buf [KeyBlock]float32
 	for _, s := range a.Seqs {
 		for i := range s.Rows {

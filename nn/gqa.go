@@ -104,12 +104,8 @@ func (m *GQA) Forward(be compute.Backend, ar *compute.Arena, d GQADims, pack Pac
 // backward follows; rec holds what a tap may look at (X, Out).
 func (m *GQA) Extend(be compute.Backend, ar *compute.Arena, d GQADims, y, x, pos, table compute.Tensor, seqs []compute.AttentionSeq, rec *GQARecord) {
 	q := m.project(be, ar, d, x, pos, table, rec)
-	for _, s := range seqs {
-		be.Copy(s.K.Rows(s.Start, s.Start+s.Rows), rec.K.Rows(s.Row, s.Row+s.Rows))
-		be.Copy(s.V.Rows(s.Start, s.Start+s.Rows), rec.V.Rows(s.Row, s.Row+s.Rows))
-	}
 	rec.Attn = compute.AttentionArgs{Heads: d.Heads, KVHeads: d.KVHeads, Dim: d.Dim, Scale: d.Scale,
-		Q: q, O: ar.F32(x.NumRows(), d.Heads*d.Dim), Seqs: seqs}
+		Q: q, O: ar.F32(x.NumRows(), d.Heads*d.Dim), K: rec.K, V: rec.V, Seqs: seqs}
 	m.attend(be, ar, y, rec)
 }
 

@@ -92,7 +92,7 @@ func (m *MLA) Forward(be compute.Backend, ar *compute.Arena, d MLADims, pack Pac
 		}
 		row += n
 	}
-	m.attend(be, ar, d, y, q, pos, table, seqs, keys, rec, ar.F32(q.NumRows(), d.Heads))
+	m.attend(be, ar, d, y, q, pos, table, compute.MLAArgs{Seqs: seqs, LSE: ar.F32(q.NumRows(), d.Heads)}, keys, rec)
 }
 
 // expand computes what the expanded form remembers of each row: kv [T, H*(Nope+V)], and
@@ -107,14 +107,14 @@ func (m *MLA) expand(be compute.Backend, ar *compute.Arena, d MLADims, pos, tabl
 	return kv, rec.KVA.Cols(d.KVLora, d.Latent())
 }
 
-// attend is y += the expanded form's attention over seqs; keys are the indexer's, one
-// tensor for each. lse may be absent.
-func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, q, pos, table compute.Tensor, seqs []compute.MLASeq, keys []compute.Tensor, rec *MLARecord, lse compute.Tensor) {
-	rec.Attn = compute.MLAArgs{Heads: d.Heads, Nope: d.Nope, Rope: d.Rope, V: d.V, Scale: d.Scale, Q: q, O: ar.F32(q.NumRows(), d.Heads*d.V), LSE: lse,
-		Seqs: seqs}
+// attend is y += the expanded form's attention over a's sequences; keys are the indexer's,
+// one tensor for each.
+func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, q, pos, table compute.Tensor, a compute.MLAArgs, keys []compute.Tensor, rec *MLARecord) {
+	a.Heads, a.Nope, a.Rope, a.V, a.Scale, a.Q, a.O = d.Heads, d.Nope, d.Rope, d.V, d.Scale, q, ar.F32(q.NumRows(), d.Heads*d.V)
+	rec.Attn = a
 	if m.Index != nil {
-		index, longest := make([]IndexSeq, len(seqs)), 0
-		for i, s := range seqs {
+		index, longest := make([]IndexSeq, len(a.Seqs)), 0
+		for i, s := range a.Seqs {
 			index[i], longest = IndexSeq{s.Row, s.Rows, s.Start, keys[i]}, max(longest, s.Start+s.Rows)
 		}
 		if rec.pack.shared() {
@@ -139,12 +139,7 @@ func (m *MLA) attend(be compute.Backend, ar *compute.Arena, d MLADims, y, q, pos
 func (m *MLA) ExtendExpanded(be compute.Backend, ar *compute.Arena, d MLADims, y, x, pos, table compute.Tensor, seqs []compute.MLASeq, keys []compute.Tensor, rec *MLARecord) {
 	q := m.query(be, ar, d, x, pos, table, rec)
 	kv, kr := m.expand(be, ar, d, pos, table, rec)
-	for _, s := range seqs {
-		end := s.Start + s.Rows
-		be.Copy(s.KV.Rows(s.Start, end), kv.Rows(s.Row, s.Row+s.Rows))
-		be.Copy(s.KR.Rows(s.Start, end), kr.Rows(s.Row, s.Row+s.Rows))
-	}
-	m.attend(be, ar, d, y, q, pos, table, seqs, keys, rec, compute.Tensor{})
+	m.attend(be, ar, d, y, q, pos, table, compute.MLAArgs{Seqs: seqs, KV: kv, KR: kr}, keys, rec)
 }
 
 // choose runs the indexer.

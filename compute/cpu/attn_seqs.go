@@ -12,6 +12,7 @@ func (b *Backend) MLAForward(a compute.MLAArgs) {
 	a.Check()
 	rows := func(i int) (row, n, start int) { s := a.Seqs[i]; return s.Row, s.Rows, s.Start }
 	if !b.k.vector {
+		a = a.Store()
 		b.eachRow(len(a.Seqs), rows, func(i, j int) {
 			p, s := a, a.Seqs[i]
 			s.Row, s.Start, s.Rows = s.Row+j, s.Start+j, 1
@@ -19,6 +20,10 @@ func (b *Backend) MLAForward(a compute.MLAArgs) {
 			b.Reference.MLAForward(p)
 		})
 		return
+	}
+	if !a.KV.IsZero() {
+		b.store(len(a.Seqs), rows, a.KV, func(i int) compute.Tensor { return a.Seqs[i].KV })
+		b.store(len(a.Seqs), rows, a.KR, func(i int) compute.Tensor { return a.Seqs[i].KR })
 	}
 	ps := portions{n: len(a.Seqs), rows: rows, picks: a.Picks}
 	ps.cut("MLA")
@@ -79,6 +84,7 @@ func (b *Backend) Attention(a compute.AttentionArgs) {
 	a.Check()
 	rows := func(i int) (row, n, start int) { s := a.Seqs[i]; return s.Row, s.Rows, s.Start }
 	if !b.k.vector {
+		a = a.Store()
 		b.eachRow(len(a.Seqs), rows, func(i, j int) {
 			p, s := a, a.Seqs[i]
 			s.Row, s.Start, s.Rows = s.Row+j, s.Start+j, 1
@@ -86,6 +92,10 @@ func (b *Backend) Attention(a compute.AttentionArgs) {
 			b.Reference.Attention(p)
 		})
 		return
+	}
+	if !a.K.IsZero() {
+		b.store(len(a.Seqs), rows, a.K, func(i int) compute.Tensor { return a.Seqs[i].K })
+		b.store(len(a.Seqs), rows, a.V, func(i int) compute.Tensor { return a.Seqs[i].V })
 	}
 	ps, heads, d := portions{n: len(a.Seqs), rows: rows}, a.Heads/a.KVHeads, a.Dim
 	b.runCached(ps.len(), a.KVHeads, func(i, g int) cached {
@@ -98,6 +108,22 @@ func (b *Backend) Attention(a compute.AttentionArgs) {
 			c.lse = columns(a.LSE, p.from, g*heads, 0).matrix
 		}
 		return c
+	})
+}
+
+// storedTogether is how many sequences a worker stores at a time.
+const storedTogether = 32
+
+// store writes the sequences' rows of src to their places in dst; rows is portions'.
+func (b *Backend) store(n int, rows func(seq int) (row, n, start int), src compute.Tensor, dst func(seq int) compute.Tensor) {
+	b.pool.run((n+storedTogether-1)/storedTogether, func(_ *worker, c int) {
+		for i := c * storedTogether; i < min(n, (c+1)*storedTogether); i++ {
+			row, count, start := rows(i)
+			d := dst(i)
+			for j := 0; j < count; j += copyPiece {
+				b.k.copyRows(rowPtr(d, start+j), bytes(d), rowPtr(src, row+j), bytes(src), min(copyPiece, count-j), src.NumCols())
+			}
+		}
 	})
 }
 

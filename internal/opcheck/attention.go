@@ -78,13 +78,15 @@ func mlaCached(strided bool, h [5]int, seqs [][2]int, top int) *problem {
 	rows := 0
 	for i, s := range seqs {
 		rows += s[0] + 1
-		p.unseen(p.in(fmt.Sprint("kv", i), s[0]+s[1]+2, h[0]*(h[1]+h[3]), 1), s[0]+s[1])
-		p.unseen(p.in(fmt.Sprint("kr", i), s[0]+s[1]+2, h[2], 1), s[0]+s[1])
+		p.unseen(p.in(fmt.Sprint("kv", i), s[0]+s[1]+2, h[0]*(h[1]+h[3]), 1).result(exact), s[0]+s[1])
+		p.unseen(p.in(fmt.Sprint("kr", i), s[0]+s[1]+2, h[2], 1).result(exact), s[0]+s[1])
 	}
 	p.in("q", rows, h[0]*(h[1]+h[2]), 1.5)
 	p.in("o", rows, h[0]*h[3], 1).result(5e-6)
 	p.in("lse", rows, h[0], 1).result(2e-6)
 	p.in("o2", rows, h[0]*h[3], 1).result(5e-6)
+	p.in("newkv", rows, h[0]*(h[1]+h[3]), 1)
+	p.in("newkr", rows, h[2], 1)
 	args, sees, row := []compute.MLASeq{}, make([]int, rows), rows
 	for _, s := range seqs {
 		row -= s[0] + 1
@@ -103,7 +105,7 @@ func mlaCached(strided bool, h [5]int, seqs [][2]int, top int) *problem {
 			a.Seqs = append(a.Seqs, s)
 		}
 		be.MLAForward(a)
-		a.O, a.LSE = t["o2"], compute.Tensor{}
+		a.O, a.LSE, a.KV, a.KR = t["o2"], compute.Tensor{}, t["newkv"], t["newkr"]
 		be.MLAForward(a)
 	}
 	return p

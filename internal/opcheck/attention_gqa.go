@@ -35,13 +35,15 @@ func attention(strided bool, g [3]int, seqs [][2]int) *problem {
 	for i, s := range seqs {
 		rows += s[0] + 1
 		for _, name := range []string{"k", "v"} {
-			p.unseen(p.in(fmt.Sprint(name, i), s[0]+s[1]+2, g[1]*g[2], 1), s[0]+s[1])
+			p.unseen(p.in(fmt.Sprint(name, i), s[0]+s[1]+2, g[1]*g[2], 1).result(exact), s[0]+s[1])
 		}
 	}
 	p.in("q", rows, g[0]*g[2], 1.5)
 	p.in("o", rows, g[0]*g[2], 1).result(5e-6)
 	p.in("lse", rows, g[0], 1).result(2e-6)
 	p.in("o2", rows, g[0]*g[2], 1).result(5e-6)
+	p.in("newk", rows, g[1]*g[2], 1)
+	p.in("newv", rows, g[1]*g[2], 1)
 	p.call = func(be compute.Backend, t tensors) {
 		a := attentionArgs(g, t)
 		row := rows
@@ -50,7 +52,7 @@ func attention(strided bool, g [3]int, seqs [][2]int) *problem {
 			a.Seqs = append(a.Seqs, compute.AttentionSeq{Row: row, Rows: s[0], Start: s[1], K: t[fmt.Sprint("k", i)], V: t[fmt.Sprint("v", i)]})
 		}
 		be.Attention(a)
-		a.O, a.LSE = t["o2"], compute.Tensor{}
+		a.O, a.LSE, a.K, a.V = t["o2"], compute.Tensor{}, t["newk"], t["newv"]
 		be.Attention(a)
 	}
 	return p
