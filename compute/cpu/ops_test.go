@@ -125,8 +125,13 @@ func TestLogProbDoesNotDependOnPortions(t *testing.T) {
 // TestLogProbOfLogits: logits made by a product give the bits that the operation gives
 // for the product's operands, in every format of weights, at a temperature, over some ids.
 func TestLogProbOfLogits(t *testing.T) {
+	for _, k := range available() {
+		t.Run(k.name, func(t *testing.T) { logProbOfLogits(t, newBackend(t, k.name, 3)) })
+	}
+}
+
+func logProbOfLogits(t *testing.T, be *Backend) {
 	const n, d, entries = 300, 48, 333
-	be := vectorBackend(t, 3)
 	ar := be.NewArena("test")
 	defer ar.Free()
 	w := random(be, ar.F32(entries, d), 2)
@@ -151,6 +156,12 @@ func TestLogProbOfLogits(t *testing.T) {
 		be.LogProb(b)
 		equalBits(t, "LogP", b.LogP, a.LogP)
 		equalBits(t, "Entropy", b.Entropy, a.Entropy)
+		c := compute.LogProbBackwardArgs{LogProbArgs: a, Coef: random(be, ar.F32(1, n), 3), DH: ar.F32(n, d), DW: ar.F32(entries, d)}
+		c.LogP, c.Entropy = ar.F32(1, n), ar.F32(1, n)
+		be.Zero(c.DW)
+		be.LogProbBackward(c)
+		equalBits(t, "LogP of the backward", c.LogP, a.LogP)
+		equalBits(t, "Entropy of the backward", c.Entropy, a.Entropy)
 	}
 }
 

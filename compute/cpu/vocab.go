@@ -50,7 +50,7 @@ func (b *Backend) LogProb(a compute.LogProbArgs) {
 		b.vocabulary(compute.LogProbBackwardArgs{LogProbArgs: a}, false)
 		return
 	}
-	b.rowChunks(a.Targets.NumCols(), a.Vocab()*max(1, a.W.NumCols()), func(from, to int) { b.Reference.LogProb(a.Rows(from, to)) })
+	b.plainLogProb(a)
 }
 
 // LogProbBackward is its gradient; see compute.LogProbBackwardArgs.
@@ -60,7 +60,7 @@ func (b *Backend) LogProbBackward(a compute.LogProbBackwardArgs) {
 		b.vocabulary(a, true)
 		return
 	}
-	b.Reference.LogProbBackward(a)
+	b.plainLogProbBackward(a)
 }
 
 // vocabulary runs all blocks of tokens.
