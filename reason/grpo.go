@@ -43,10 +43,10 @@ type grpo struct {
 	roller *engine.Roller
 	slots  int
 
-	journal *train.Journal
-	p       *train.Progress
-	last    *looked // the newest evaluation
-	curve   []curvePoint
+	journal          *train.Journal
+	p                *train.Progress
+	last             *looked            // the newest evaluation
+	curve, heldCurve []train.CurvePoint // right answers in %
 
 	step  int // done
 	state grpoState

@@ -187,16 +187,13 @@ func (r *grpo) write(rec *train.Record, b *batch) error {
 	return r.journal.Add(*rec)
 }
 
-// curvePoint is a step's place on the summary's curve.
-type curvePoint struct {
-	step     int
-	accuracy float64
-}
-
 // remember keeps a step for the curve.
 func (r *grpo) remember(rec train.Record) {
 	if a, ok := rec.Get("accuracy"); ok {
-		r.curve = append(r.curve, curvePoint{rec.Step, a})
+		r.curve = append(r.curve, train.CurvePoint{Step: rec.Step, Y: 100 * a})
+	}
+	if a, ok := rec.Get("heldout_greedy"); ok {
+		r.heldCurve = append(r.heldCurve, train.CurvePoint{Step: rec.Step, Y: 100 * a})
 	}
 }
 
@@ -223,13 +220,19 @@ func (r *grpo) finish() (*GRPOSummary, error) {
 		return nil, err
 	}
 	r.p.Keep()
-	r.p.Note("\n%d steps in %s", s.Steps, train.Clock(time.Duration(s.Seconds*float64(time.Second))))
+	r.p.Note("\nright answers in %%: while learning, drawn (dots), and to held-out problems, most probable (●)\n%s",
+		train.DrawCurve(r.curve, r.heldCurve, 0, r.step, 80, 10))
+	r.p.Note("%d steps in %s", s.Steps, train.Clock(time.Duration(s.Seconds*float64(time.Second))))
 	if s.Before != nil && s.After != nil {
 		r.p.Note("before     %s", s.Before)
 		r.p.Note("after      %s", s.After)
 	}
 	out := train.ShellQuote(r.o.Out)
 	r.p.Note("model      %s", r.o.Out)
-	r.p.Note("\nWhat to type next:\n  sonde chat %s\n  sonde eval %s --tasks %s", out, out, train.ShellQuote(r.o.Tasks))
+	next := "  sonde chat " + out
+	if r.o.Tasks != "" {
+		next += "\n  sonde eval " + out + " --tasks " + train.ShellQuote(r.o.Tasks)
+	}
+	r.p.Note("\nWhat to type next:\n%s", next)
 	return s, nil
 }

@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"sonde/checkpoint"
 	"sonde/reason/task"
@@ -98,6 +97,11 @@ func (r *grpo) open() (err error) {
 	}
 	if r.mix, err = r.tasks(); err != nil {
 		return err
+	}
+	if r.o.LoRA == nil {
+		if err := fits(r.o.Model, r.o.Compute); err != nil {
+			return err
+		}
 	}
 	if r.model, err = openTrained(r.o.Model, r.be, r.o.Compute, r.o.LoRA); err != nil {
 		return err
@@ -229,7 +233,13 @@ func (r *grpo) restore() (err error) {
 }
 
 func (r *grpo) openJournal() (err error) {
-	r.journal, err = train.OpenJournal(r.o.Out, r.step, r.remember)
+	r.journal, err = train.OpenJournal(r.o.Out, r.step, func(rec train.Record) {
+		r.remember(rec)
+		if greedy, ok := rec.Get("heldout_greedy"); ok {
+			sampled, _ := rec.Get("heldout_accuracy")
+			r.last = &looked{Problems: len(r.heldOut), Greedy: greedy, Sampled: sampled}
+		}
+	})
 	return err
 }
 
@@ -280,33 +290,4 @@ func (r *grpo) finished() *GRPOSummary {
 		return s
 	}
 	return nil
-}
-
-// stateMemory says what the run will need, before it is allocated, and chooses the slots.
-func (r *grpo) stateMemory() {
-	cfg, o := r.model.Cfg, r.o
-	trained := int64(0)
-	for _, b := range r.model.Net.Blocks() {
-		trained += int64(b.T.Len())
-	}
-	perWeight := int64(12)
-	if o.Compute == "bf16" {
-		perWeight += 4
-	}
-	if o.KL > 0 {
-		perWeight += 8
-	}
-	text := cfg.KVBytesPerToken() * int64(min(cfg.Context(), 2*o.MaxTokens))
-	r.slots = o.Slots
-	if r.slots == 0 {
-		r.slots = o.Prompts * o.Group
-		if most := checkpoint.MachineMemory() / 8; text > 0 && most > 0 {
-			r.slots = int(max(min(int64(r.slots), most/text), 1))
-		}
-	}
-	mib := func(n int64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
-	held := int64(r.model.ar.Bytes())
-	parts := []string{mib(held) + " weights", mib(trained*perWeight) + " optimiser", fmt.Sprintf("%s for %d texts side by side", mib(text*int64(r.slots)), r.slots)}
-	r.p.Note("model      %s parameters, %s of them trained", train.Thousands(float64(cfg.TotalParams())), train.Thousands(float64(trained)))
-	r.p.Note("memory     about %s: %s, and the records of %d tokens", mib(held+trained*perWeight+text*int64(r.slots)), strings.Join(parts, ", "), o.Micro)
 }

@@ -1,7 +1,9 @@
 package reason
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,7 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"sonde/checkpoint"
 	"sonde/engine"
+	"sonde/model/lora"
 	"sonde/reason/task"
 	"sonde/train"
 )
@@ -221,6 +225,52 @@ func TestTagsInAnswers(t *testing.T) {
 		s := &sample{Rolled: &engine.Rolled{Tokens: ids, Finish: engine.FinishStop}, problem: p}
 		if r.judge(context.Background(), s); s.Reward != 0 || s.Reason == "" {
 			t.Errorf("%q earned %v: %s", out, s.Reward, s.Reason)
+		}
+	}
+}
+
+// TestGRPOAdapter: an adapter learns, with a reference; the model's own files stay as they
+// are; the run's folder is the adapter, and a run that was stopped goes on.
+func TestGRPOAdapter(t *testing.T) {
+	for _, arch := range []string{"llama", "deepseek"} {
+		c := short(t, arch, filepath.Join(t.TempDir(), "run"))
+		c.LoRA, c.KL, c.LR, c.Steps, c.EvalProblems = &lora.Options{Rank: 4, Seed: 1}, 0.001, 4e-2, 24, -1
+		before, err := os.ReadFile(filepath.Join(c.Model, "model.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		_, err = GRPO(ctx, c, writerFunc(func(b []byte) {
+			if strings.Contains(string(b), "step 1/") {
+				cancel()
+			}
+		}))
+		if !errors.Is(err, train.ErrInterrupted) {
+			t.Fatalf("%s: %v", arch, err)
+		}
+		c.Resume = true
+		if _, err := GRPO(context.Background(), c, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		recs, err := train.ReadJournal(c.Out)
+		if err != nil || len(recs) != 24 {
+			t.Fatalf("%s: %d steps, %v", arch, len(recs), err)
+		}
+		first, _ := recs[0].Get("accuracy")
+		last, _ := recs[23].Get("accuracy")
+		if last < first+0.2 {
+			t.Errorf("%s: %v right at first, %v at last", arch, first, last)
+		}
+		for _, r := range recs {
+			if ratio, _ := r.Get("ratio_max"); ratio != 1 {
+				t.Errorf("%s, step %d: the largest ratio is %v", arch, r.Step, ratio)
+			}
+		}
+		if after, err := os.ReadFile(filepath.Join(c.Model, "model.safetensors")); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("%s: the model's own weights have changed (%v)", arch, err)
+		}
+		if !checkpoint.IsAdapter(c.Out) {
+			t.Errorf("%s: the run's folder is no adapter", arch)
 		}
 	}
 }

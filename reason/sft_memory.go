@@ -11,37 +11,41 @@ import (
 // fits refuses a model whose training cannot fit into the machine, before its weights are
 // read: 4 bytes a weight for the weights, 4 for gradients and 8 for moments, and in bf16
 // 2 more.
-func (r *sftRun) fits() error {
-	src, err := checkpoint.Open(r.o.Model)
+func (r *sftRun) fits() error { return fits(r.o.Model, r.o.Compute) }
+
+func fits(path, format string) error {
+	src, err := checkpoint.Open(path)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
 	cfg, _, err := auto.ParseConfig(src.Config)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.o.Model, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	each := int64(16)
-	if r.o.Compute == "bf16" {
+	if format == "bf16" {
 		each = 18
 	}
 	need, have := each*cfg.TotalParams(), checkpoint.MachineMemory()
 	if have > 0 && need > have {
 		return fmt.Errorf("%s has %d parameters, which take %s to train all of them, and the machine has %s: train an adapter (--lora 16), or take a smaller model",
-			r.o.Model, cfg.TotalParams(), gigabytes(need), gigabytes(have))
+			path, cfg.TotalParams(), gigabytes(need), gigabytes(have))
 	}
 	return nil
 }
 
-// passBytes is about what passes of Micro tokens take: a small one is run and measured.
-func (r *sftRun) passBytes() int64 {
-	const rows = 64
-	n := min(rows, r.model.Cfg.Context())
+// passBytes is about what passes of Micro tokens take.
+func (r *sftRun) passBytes() int64 { return passBytes(r.model, r.o.Micro, r.o.Recompute) }
+
+// passBytes is about what a pass of so many rows takes: a small one is run and measured.
+func passBytes(m *Model, rows int, recompute bool) int64 {
+	n := min(64, m.Cfg.Context())
 	p := model.Packed{Lens: []int{n}, Tokens: make([]int32, n), Targets: make([]int32, n)}
-	probe := r.be.NewArena("a small pass")
+	probe := m.Net.Backend().NewArena("a small pass")
 	defer probe.Free()
-	r.model.Net.Learn(probe, p, model.StepOptions{Recompute: r.o.Recompute}).LogProbs()
-	return int64(probe.Used()) / int64(n) * int64(r.o.Micro)
+	m.Net.Learn(probe, p, model.StepOptions{Recompute: recompute}).LogProbs()
+	return int64(probe.Used()) / int64(n) * int64(rows)
 }
 
 // gigabytes shows a size.

@@ -181,11 +181,11 @@ func TestSpikes(t *testing.T) {
 }
 
 func TestCurve(t *testing.T) {
-	var curve []point
+	var curve []CurvePoint
 	for i := 1; i <= 500; i++ {
-		curve = append(curve, point{i, 2 + 3*math.Exp(-float64(i)/100)})
+		curve = append(curve, CurvePoint{i, 2 + 3*math.Exp(-float64(i)/100)})
 	}
-	got := drawCurve(curve, []point{{250, 2.3}, {500, 2.05}}, 2.5, 500, 60, 8)
+	got := DrawCurve(curve, []CurvePoint{{250, 2.3}, {500, 2.05}}, 2.5, 500, 60, 8)
 	lines := strings.Split(strings.TrimRight(got, "\n"), "\n")
 	if len(lines) != 10 || strings.Count(got, "●") != 2 || !strings.Contains(got, "╌╌╌") || !strings.Contains(lines[9], "step 500") {
 		t.Errorf("the curve lacks something:\n%s", got)
@@ -194,8 +194,8 @@ func TestCurve(t *testing.T) {
 	if first[8] < 0x2800 || last[len(last)-1] == ' ' {
 		t.Errorf("the curve should fall from the top left to the bottom right:\n%s", got)
 	}
-	for _, flat := range [][]point{nil, {{1, 3}}, {{1, 3}, {2, 3}}} {
-		drawCurve(flat, nil, 0, 2, 40, 6) // must not divide by zero
+	for _, flat := range [][]CurvePoint{nil, {{1, 3}}, {{1, 3}, {2, 3}}} {
+		DrawCurve(flat, nil, 0, 2, 40, 6) // must not divide by zero
 	}
 }
 

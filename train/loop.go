@@ -51,8 +51,8 @@ type run struct {
 	seconds  float64
 	lastGood string
 	saved    int // step of the newest checkpoint
-	curve    []point
-	heldCurv []point
+	curve    []CurvePoint
+	heldCurv []CurvePoint
 
 	tokens  []int32 // one pass
 	targets [][]int32
@@ -233,7 +233,7 @@ func (r *run) finish(ctx context.Context) (*Summary, error) {
 	if err := r.journal.Amend(Number{heldoutBPB, res.bpb}); err != nil {
 		return nil, r.explain(err)
 	}
-	r.heldCurv = append(r.heldCurv, point{r.step, res.bpb})
+	r.heldCurv = append(r.heldCurv, CurvePoint{r.step, res.bpb})
 	if err := WriteJSON(summaryPath(r.o.Out), s); err != nil {
 		return nil, r.explain(err)
 	}

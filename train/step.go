@@ -128,11 +128,11 @@ func (r *run) record(l *Line) error {
 
 // remember keeps a step for the curve, of which a few hundred places are enough.
 func (r *run) remember(l Line) {
-	if r.curve = append(r.curve, point{l.Step, l.BPB}); len(r.curve) >= 4096 {
+	if r.curve = append(r.curve, CurvePoint{l.Step, l.BPB}); len(r.curve) >= 4096 {
 		r.curve = append(r.curve[:0], mergePoints(r.curve, 2048)...)
 	}
 	if l.HeldoutBPB != nil {
-		r.heldCurv = append(r.heldCurv, point{l.Step, *l.HeldoutBPB})
+		r.heldCurv = append(r.heldCurv, CurvePoint{l.Step, *l.HeldoutBPB})
 	}
 }
 

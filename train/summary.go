@@ -55,45 +55,45 @@ func gzipBPB(name string) (float64, error) {
 	return 8 * float64(out) / float64(n), nil
 }
 
-// point is one place of a curve.
-type point struct {
-	step int
-	y    float64
+// CurvePoint is one place of a curve.
+type CurvePoint struct {
+	Step int
+	Y    float64
 }
 
 // mergePoints averages a curve into at most n places.
-func mergePoints(points []point, n int) []point {
+func mergePoints(points []CurvePoint, n int) []CurvePoint {
 	if len(points) <= n {
 		return points
 	}
-	out := make([]point, 0, n)
+	out := make([]CurvePoint, 0, n)
 	for i := range n {
 		from, to := i*len(points)/n, (i+1)*len(points)/n
 		sum := 0.0
 		for _, p := range points[from:to] {
-			sum += p.y
+			sum += p.Y
 		}
-		out = append(out, point{points[(from+to)/2].step, sum / float64(to-from)})
+		out = append(out, CurvePoint{points[(from+to)/2].Step, sum / float64(to-from)})
 	}
 	return out
 }
 
-// drawCurve draws curves over the steps 1..steps in dots of braille, two by four to a
+// DrawCurve draws curves over the steps 1..steps in dots of braille, two by four to a
 // character, with a dashed line at mark (0: none).
-func drawCurve(curve, heldout []point, mark float64, steps, width, height int) string {
+func DrawCurve(curve, heldout []CurvePoint, mark float64, steps, width, height int) string {
 	cols, rows := max(width-8, 10), max(height, 3)
 	lo, hi := bounds(curve, heldout, mark)
 	cells := make([][]rune, rows)
 	for i := range cells {
 		cells[i] = []rune(strings.Repeat(" ", cols))
 	}
-	place := func(p point) (x, y int) {
-		x = int(float64(p.step-1) / float64(max(steps-1, 1)) * float64(2*cols-1))
-		y = int(math.Round((hi - p.y) / (hi - lo) * float64(4*rows-1)))
+	place := func(p CurvePoint) (x, y int) {
+		x = int(float64(p.Step-1) / float64(max(steps-1, 1)) * float64(2*cols-1))
+		y = int(math.Round((hi - p.Y) / (hi - lo) * float64(4*rows-1)))
 		return min(max(x, 0), 2*cols-1), min(max(y, 0), 4*rows-1)
 	}
 	if mark > 0 {
-		_, y := place(point{1, mark})
+		_, y := place(CurvePoint{1, mark})
 		cells[y/4] = []rune(strings.Repeat("╌", cols))
 	}
 	dots := [4][2]rune{{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}}
@@ -112,11 +112,11 @@ func drawCurve(curve, heldout []point, mark float64, steps, width, height int) s
 	return frame(cells, lo, hi, steps)
 }
 
-func bounds(curve, heldout []point, mark float64) (lo, hi float64) {
+func bounds(curve, heldout []CurvePoint, mark float64) (lo, hi float64) {
 	lo, hi = math.Inf(1), math.Inf(-1)
-	for _, p := range append(append([]point{{1, mark}}, heldout...), mergePoints(curve, 200)...) {
-		if p.y > 0 {
-			lo, hi = min(lo, p.y), max(hi, p.y)
+	for _, p := range append(append([]CurvePoint{{1, mark}}, heldout...), mergePoints(curve, 200)...) {
+		if p.Y > 0 {
+			lo, hi = min(lo, p.Y), max(hi, p.Y)
 		}
 	}
 	if !(hi > lo) {
@@ -138,9 +138,9 @@ func frame(cells [][]rune, lo, hi float64, steps int) string {
 }
 
 // report shows how the run went and what to type next.
-func (p *Progress) report(s *Summary, run string, curve, heldout []point) {
+func (p *Progress) report(s *Summary, run string, curve, heldout []CurvePoint) {
 	p.Note("\nbits per byte while training (dots), of the held-out text (●), and of gzip -9 (╌)")
-	p.Note("%s", drawCurve(curve, heldout, s.GzipBPB, s.Steps, min(p.width(), 100), 12))
+	p.Note("%s", DrawCurve(curve, heldout, s.GzipBPB, s.Steps, min(p.width(), 100), 12))
 	p.Note("%d steps, %d tokens in %s", s.Steps, s.Tokens, Clock(time.Duration(s.Seconds*float64(time.Second))))
 	verdict := "more than"
 	if s.HeldoutBPB < s.GzipBPB {
