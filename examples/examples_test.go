@@ -41,7 +41,7 @@ func TestExamples(t *testing.T) {
 		if model != "" {
 			args = append(args, "-model", model)
 		}
-		if out := program(t, "chat", "Last digit of 1+2+3?\n", args...); strings.Count(out, "> ") < 2 {
+		if out := program(t, "chat", "What is 1+2+3+4?\n", args...); strings.Count(out, "> ") < 2 {
 			t.Errorf("chat with %q says\n%s", model, out)
 		}
 	}

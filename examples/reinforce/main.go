@@ -6,7 +6,7 @@
 //	go run ./examples/reinforce -model runs/sums -out runs/sums-rl
 //	go run ./examples/chat -model runs/sums-rl
 //
-// The task is one of its own: the last digit of a sum. Nothing tells the model to think, but
+// The task is one of its own: a sum of digits. Nothing tells the model to think, but
 // who adds step by step is right more often, and so its answers become longer.
 package main
 
@@ -19,27 +19,26 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 
 	"sonde/compute/cpu"
 	"sonde/reason"
 	"sonde/reason/task"
 )
 
-// sums is a task: how a problem is drawn, and what is right. The problems that a model is
-// tested on are never those that it learns from; that is the package's care.
+// sums is a task: how a problem is drawn, and what is right. The package sees to it that the
+// problems on which the model is measured are never rewarded.
 var sums = task.Family{
-	About: task.Info{Name: "sums", Description: "the last digit of a sum", Default: 6, Hard: 10},
+	About: task.Info{Name: "sums", Description: "a sum of digits", Default: 3, Hard: 6},
 	Make: func(rng *rand.Rand, difficulty int) task.Problem {
-		var digits []string
-		sum := 0
+		sum := rng.IntN(10)
+		question := strconv.Itoa(sum)
 		for range difficulty + rng.IntN(3) {
 			digit := rng.IntN(10)
-			digits = append(digits, strconv.Itoa(digit))
-			sum = (sum + digit) % 10
+			question += fmt.Sprintf("+%d", digit)
+			sum += digit
 		}
 		return task.Problem{
-			Prompt: "Last digit of " + strings.Join(digits, "+") + "?",
+			Prompt: "What is " + question + "?",
 			Answer: strconv.Itoa(sum), // the verifier asks for it, letter for letter
 		}
 	},
@@ -64,7 +63,7 @@ func main() {
 	defer backend.Close()
 	config := reason.GRPOConfig{
 		GRPOOptions: reason.GRPOOptions{Model: *model, Out: *out, Steps: *steps, Prompts: *prompts, Group: *group,
-			Objective: "dr-grpo", LR: 3e-4, MaxTokens: 48, EvalProblems: *held},
+			Objective: "dr-grpo", LR: 3e-4, MaxTokens: 80, EvalProblems: *held},
 		Mix:     task.Mix{{Task: sums, Weight: 1, Low: sums.About.Default, High: sums.About.Default}},
 		Resume:  *resume,
 		Backend: backend,

@@ -79,16 +79,17 @@ func writeSums(path string, n int) error {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var b strings.Builder
 	for range n {
-		var digits, thought []string
-		sum := 0
-		for range 6 + rng.IntN(3) {
+		sum := rng.IntN(10)
+		question, thought := strconv.Itoa(sum), ""
+		for range 3 + rng.IntN(3) {
 			digit := rng.IntN(10)
-			sum = (sum + digit) % 10
-			digits, thought = append(digits, strconv.Itoa(digit)), append(thought, strconv.Itoa(sum))
+			question += fmt.Sprintf("+%d", digit)
+			thought += fmt.Sprintf("%d+%d=%d\n", sum, digit, sum+digit)
+			sum += digit
 		}
-		text := "Last digit of " + strings.Join(digits, "+") + "?\n"
+		text := "What is " + question + "?\n"
 		if rng.IntN(4) == 0 {
-			text += "<think>\n" + strings.Join(thought, " ") + "\n</think>\n\n"
+			text += "<think>\n" + thought + "</think>\n\n"
 		}
 		line, _ := json.Marshal(map[string]string{"text": text + strconv.Itoa(sum)})
 		b.Write(append(line, '\n'))
