@@ -183,16 +183,3 @@ func (p *pass) logProb(h, ids compute.Tensor) compute.Tensor {
 	p.m.be.LogProb(compute.LogProbArgs{H: h, W: p.m.Head, Targets: ids, LogP: logp, BF16: p.m.Head.DType() == compute.BF16})
 	return logp
 }
-
-// LogProbs gives the log-probability of each target after its token within seqs
-// sequences of equal length (expanded form); 0 where the target is negative.
-func (m *Model) LogProbs(ar *compute.Arena, seqs int, tokens, targets []int32) []float32 {
-	mark := ar.Mark()
-	defer ar.Release(mark)
-	b := model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs}
-	p := m.newPass(ar, b.Lens(), nil, tokens, [][]int32{targets}, model.StepOptions{})
-	p.forward(true)
-	out := make([]float32, len(tokens))
-	m.be.DownloadF32(out, p.logProb(p.hn, p.ids[1]))
-	return out
-}

@@ -97,19 +97,6 @@ func (p *pass) runLayer(l *Layer, x, out compute.Tensor, rec *layerRecord) {
 	l.MLP.Forward(be, p.ar, out, rec.h2, &rec.mlp)
 }
 
-// LogProbs gives the log-probability of each target after its token within seqs
-// sequences of equal length; 0 where the target is negative.
-func (m *Model) LogProbs(ar *compute.Arena, seqs int, tokens, targets []int32) []float32 {
-	mark := ar.Mark()
-	defer ar.Release(mark)
-	b := model.Batch{Seqs: seqs, SeqLen: len(tokens) / seqs}
-	p := m.newPass(ar, b.Lens(), nil, tokens, model.StepOptions{})
-	p.forward(true)
-	out := make([]float32, len(tokens))
-	m.be.DownloadF32(out, p.logProb(p.upload(targets)))
-	return out
-}
-
 func (p *pass) logProb(targets compute.Tensor) compute.Tensor {
 	logp := p.ar.F32(1, p.t)
 	w, _ := p.m.head()
