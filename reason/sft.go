@@ -111,7 +111,11 @@ func SFT(ctx context.Context, c SFTConfig, out io.Writer) (s *SFTSummary, err er
 			s, err = nil, fmt.Errorf("%w: a smaller --micro, --recompute, --compute bf16 or --lora needs less", cause)
 		}
 	}()
-	return r.all(ctx)
+	err = checkpoint.Guard(func() (err error) { // the weights under an adapter lie in files
+		s, err = r.all(ctx)
+		return err
+	})
+	return s, err
 }
 
 // recoverMemory tells a lack of memory from other panics, which go on.

@@ -213,31 +213,46 @@ const (
 	heldoutAccuracy = "heldout_accuracy"
 )
 
-// measure is the loss of the held-out examples.
+// measure is the loss of the held-out examples: of each source those first ones that are
+// looked at.
 func (r *sftRun) measure(ctx context.Context) (float64, error) {
 	f := &found{}
 	for _, s := range r.data.heldout {
-		var part []Example
-		rows := 0
-		n := min(s.Len(), heldoutExamples)
-		for i := range n {
-			e, err := s.At(i)
-			if err != nil {
-				return 0, err
-			}
-			if rows += e.rows(); len(part) > 0 && rows > r.o.Micro {
-				r.forward(f, part)
-				part, rows = nil, e.rows()
-			}
-			if part = append(part, e); i == n-1 {
-				r.forward(f, part)
-			}
+		examples, err := r.looked(s)
+		if err != nil {
+			return 0, err
+		}
+		for len(examples) > 0 {
 			if err := ctx.Err(); err != nil {
 				return 0, err
 			}
+			n, rows := 0, 0
+			for ; n < len(examples) && (n == 0 || rows+examples[n].rows() <= r.o.Micro); n++ {
+				rows += examples[n].rows()
+			}
+			r.forward(f, examples[:n])
+			examples = examples[n:]
 		}
 	}
 	return f.nats / f.weight, nil
+}
+
+// looked is a source's examples that a look costs: no more than two steps' tokens, so that
+// ten looks are little beside a run.
+func (r *sftRun) looked(s Source) ([]Example, error) {
+	var out []Example
+	rows := 0
+	for i := range min(s.Len(), heldoutExamples) {
+		e, err := s.At(i)
+		if err != nil {
+			return nil, err
+		}
+		if rows += e.rows(); len(out) > 0 && rows > 2*r.o.Batch {
+			break
+		}
+		out = append(out, e)
+	}
+	return out, nil
 }
 
 func (r *sftRun) forward(f *found, examples []Example) {
