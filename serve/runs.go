@@ -99,7 +99,8 @@ type runSummary struct {
 type stageSummary struct {
 	Name    string  `json:"name"`
 	Kind    string  `json:"kind,omitempty"`
-	ID      string  `json:"id,omitempty"` // the stage's own run, once there is one
+	About   string  `json:"about,omitempty"` // what happens in it
+	ID      string  `json:"id,omitempty"`    // the stage's own run, once there is one
 	State   string  `json:"state"`
 	Step    int     `json:"step,omitempty"`
 	Steps   int     `json:"steps,omitempty"`
@@ -118,7 +119,7 @@ func (s *runsServer) list(w http.ResponseWriter, r *http.Request) {
 }
 
 // one answers GET /api/runs/{id}: the summary with the run's own files, each as it
-// is or absent: {..., "run":{...}, "summary":{...}}.
+// is or absent: {..., "run":{run.json}, "summary":{summary.json}, "record":{stages.json}}.
 func (s *runsServer) one(w http.ResponseWriter, r *http.Request) {
 	d, err := s.shelf.find(r.PathValue("id"))
 	if err != nil {
@@ -129,19 +130,23 @@ func (s *runsServer) one(w http.ResponseWriter, r *http.Request) {
 		runSummary
 		Run     json.RawMessage `json:"run,omitempty"`
 		Summary json.RawMessage `json:"summary,omitempty"`
+		Record  json.RawMessage `json:"record,omitempty"`
 	}{runSummary: d.summary()}
 	if root, err := d.open(); err == nil {
 		defer root.Close()
 		out.Run, _ = readObject(root, "run.json")
 		out.Summary, _ = readObject(root, "summary.json")
+		out.Record, _ = readObject(root, "stages.json")
 	}
 	writeJSON(w, http.StatusOK, out)
 }
 
+// maxObject bounds run.json, summary.json and stages.json.
+const maxObject = 4 << 20 // bytes
+
 // readObject is a small JSON file, checked to be one object.
 func readObject(root *os.Root, name string) (json.RawMessage, error) {
-	const limit = 1 << 20
-	raw, err := readSmall(root, name, limit)
+	raw, err := readSmall(root, name, maxObject)
 	if err != nil {
 		return nil, err
 	}
@@ -301,8 +306,7 @@ const maxStages = 64
 // readStages reads stages.json; ID holds the stage's folder, which lies below the
 // run's. What cannot be used is left out.
 func readStages(root *os.Root) []stageSummary {
-	const limit = 1 << 20
-	raw, err := readSmall(root, "stages.json", limit)
+	raw, err := readSmall(root, "stages.json", maxObject)
 	if err != nil {
 		return nil
 	}

@@ -15,7 +15,8 @@ import (
 func recipeRun(t *testing.T, dir string) {
 	t.Helper()
 	put(t, dir+"/run.json", `{"format":1,"kind":"r1","options":{"preset":"nano"}}`)
-	put(t, dir+"/stages.json", `{"stages":[{"name":"Pre-training","kind":"train","folder":"1-pre","state":"done","step":300,"steps":300,"seconds":90},
+	put(t, dir+"/stages.json", `{"stages":[{"name":"Pre-training","kind":"train","folder":"1-pre","state":"done","about":"reading sums","step":300,"steps":300,"seconds":90,
+		"cost":{"learned":1000,"read":0,"written":0,"flops":1e15,"seconds":90,"dollars":0.004},"exam":{"tasks":[{"task":"sums","n":50,"greedy":0.62,"greedy_ci95":[0.5,0.7],"sampled":0.31,"thought_tokens":7,"hard":{"greedy":0.1,"sampled":0.05,"thought_tokens":9}}]}},
 		{"name":"GRPO","kind":"grpo","folder":"2-rl","state":"running","step":40,"steps":100},{"name":"Distillation","kind":"distill","folder":"3-small","state":"waiting"}]}`)
 	put(t, dir+"/1-pre/run.json", `{"format":1,"options":{"steps":300,"lr":0.003}}`)
 	put(t, dir+"/1-pre/log.jsonl", logOf(1, 300))
@@ -70,6 +71,10 @@ func TestRunsPage(t *testing.T) {
 
 	p.Click("#stages li:first-child button") // pre-training
 	p.Wait(`location.hash.includes("1-pre") && document.querySelector("[data-line=loss]") && !document.querySelector("[data-line=reward]")`)
+	p.Wait(shownText + `.includes("reading sums")`)
+	p.Click("#tab-results")
+	p.Wait(shownText + `.includes("62 %") && ` + shownText + `.includes("drawn 31 %") && ` + shownText + `.includes("sums, harder") && ` + shownText + `.includes("$0.004")`)
+	p.Click("#tab-curves")
 	p.Eval(`(() => { const e = document.getElementById("x"); e.value = "tokens"; e.dispatchEvent(new Event("change")); })()`)
 	p.Wait(`location.hash.includes("x=tokens")`)
 
@@ -130,7 +135,7 @@ func TestRunsPageOnAPhone(t *testing.T) {
 	}
 	url := startRuns(t, dir)
 	p := browser.Open(t, 390, 844, false)
-	for _, tab := range []string{"curves", "rollouts", "settings"} {
+	for _, tab := range []string{"curves", "rollouts", "results", "settings"} {
 		p.Go(url + "/?" + tab + "#tab=" + tab + "&runs=r1:2-rl,a-run-with-a-rather-long-name-that-has-to-break-somewhere-1")
 		p.Wait(`document.body.dataset.ready && ` + shownText + `.includes("2 runs")`)
 		if tab == "rollouts" {

@@ -112,7 +112,7 @@ func TestRunFiles(t *testing.T) {
 		t.Errorf("summary %v", one)
 	}
 	put(t, dir+"/run.json", `{"format":1,`)
-	put(t, dir+"/summary.json", strings.Repeat(" ", 2<<20)+`{}`)
+	put(t, dir+"/summary.json", strings.Repeat(" ", maxObject)+`{}`)
 	one = object(t, url)
 	if one["run"] != nil || one["summary"] != nil || !strings.Contains(one["problem"].(string), "damaged") {
 		t.Errorf("damaged files: %v", one)
@@ -355,7 +355,7 @@ func TestRunsStayInside(t *testing.T) {
 		"/api/runs/..%2f" + filepath.Base(outside) + "%2fsecret", "/api/runs/a%2f..%2f..%2fsecret/log", "/api/runs/a/rollouts/..%2f..%2frun.json", "/api/runs/a/rollouts/-1",
 		"/..%2frun.json", "/run.json", "/%2e%2e/page.go"} {
 		status, raw := fetch(t, url+path)
-		if strings.Contains(raw+list, "77") || strings.Contains(raw, "secret\"") || strings.Contains(raw, `"step":[1`) || strings.Contains(raw, "package serve") {
+		if strings.Contains(raw+list, "77") || strings.Contains(raw, `"prompt":"secret"`) || strings.Contains(raw, `"step":[1`) || strings.Contains(raw, "package serve") {
 			t.Errorf("%s: %d %s", path, status, raw)
 		}
 	}

@@ -25,6 +25,7 @@ const known = [
   { title: "Speed of learning", line: "tokens_per_s", unit: "tokens a second" },
   { title: "Speed of generation", line: "gen_tokens_per_s", unit: "tokens a second" },
   { title: "Time in generation", line: "gen_share", share: true },
+  { title: "Time of a step", line: "seconds", unit: "seconds" },
 ];
 const glyphs = ["●", "◆"];
 
@@ -63,6 +64,9 @@ function merged(old, fresh) {
   }
   return { ...fresh, x, series, starts: join(old.starts, starts) };
 }
+
+// canBeOver reports whether any of the runs says where it is on an axis.
+export const canBeOver = (x) => logs.size === 0 || [...logs.values()].some((log) => log.x[x].some((v) => v !== null));
 
 export const skippedLines = (id) => logs.get(id)?.skipped || 0;
 
@@ -128,10 +132,9 @@ export function render(runs, over, smooth) {
 }
 
 function figure(spec) {
-  const marks = (spec.marks || []).map((m, i) => glyphs[i] + " " + m[1]).join("  ");
-  const chart = { spec, plot: null, shape: "", readout: make("div", { class: "readout" }), box: make("div", { class: "plot" }) };
+  const chart = { spec, plot: null, shape: "", readout: make("div", { class: "readout" }), box: make("div", { class: "plot" }), legend: make("span", { class: "marks" }) };
   chart.element = make("figure", { class: "chart", role: "group", "aria-label": spec.title, "data-line": spec.line || spec.marks[0][0] },
-    make("figcaption", {}, make("span", { class: "what" }, spec.title), make("span", { class: "marks" }, [spec.unit, spec.line && marks ? "line: in training  " + marks : marks].filter(Boolean).join(" · "))),
+    make("figcaption", {}, make("span", { class: "what" }, spec.title), chart.legend),
     chart.readout, chart.box);
   if (spec.heat) chart.heat = heatFigure();
   return chart;
@@ -163,6 +166,7 @@ function draw(chart, runs, over, smooth) {
   const columns = columnsOf(chart.spec, runs, over, smooth);
   chart.element.hidden = columns.length === 0;
   if (columns.length === 0) return;
+  chart.legend.textContent = legendOf(chart.spec, columns);
   chart.columns = columns;
   chart.over = over;
   const data = uPlot.join(columns.map((c) => [c.x, c.y]));
@@ -180,6 +184,13 @@ function draw(chart, runs, over, smooth) {
   }
   readout(chart, null);
   if (chart.heat) drawHeat(chart.heat, runs);
+}
+
+// legendOf says in what a chart's numbers are and what its marks mean.
+function legendOf(spec, columns) {
+  const marks = (spec.marks || []).map((m, i) => (columns.some((c) => c.glyph === i) ? glyphs[i] + " " + m[1] : "")).filter(Boolean);
+  if (marks.length > 0 && spec.line) marks.unshift("line: in training");
+  return [spec.unit, marks.join("  ")].filter(Boolean).join(" · ");
 }
 
 function rescale(u) {
@@ -229,7 +240,7 @@ function options(chart, columns, over, width, height) {
 function rangeOf(spec, min, max) {
   if (spec.share && !spec.small) return [0, 1.03];
   if (min === null || min === undefined) return [0, 1];
-  if (min === max) return [min - Math.abs(min || 1) * 0.1, max + Math.abs(max || 1) * 0.1];
+  if (min === max) return [min >= 0 ? min * 0.9 : min * 1.1, max === 0 ? 1 : max + Math.abs(max) * 0.1];
   const pad = (max - min) * 0.06;
   return [min >= 0 && min - pad < 0 ? 0 : min - pad, max + pad];
 }

@@ -1,10 +1,11 @@
 // The page of runs: which there are, which are shown, and what of them.
 import { $, clock, fill, freeStyle, get, make, number, percent, runPath, stateMarks, styleOf, swatch } from "./common.js";
-import { refreshLogs, render, setZoom, skippedLines, whenZoomed } from "./charts.js";
+import { canBeOver, refreshLogs, render, setZoom, skippedLines, whenZoomed } from "./charts.js";
 import { currentStep, open as openRollouts } from "./rollouts.js";
+import { showResults } from "./results.js";
 import { showSettings } from "./settings.js";
 
-const tabs = ["curves", "rollouts", "settings"];
+const tabs = ["curves", "rollouts", "results", "settings"];
 let runs = []; // as the server lists them
 let chosen = []; // ids, in the order of choice
 let tab = "curves";
@@ -105,10 +106,18 @@ function item(r, child = false) {
     make("span", { class: "about" }, r.kind + " · " + briefly(r)), r.problem ? make("span", { class: "about problem" }, r.problem) : null));
 }
 
+// recipe is the run whose stages the chosen runs are, or null.
+function recipe() {
+  const parents = new Set(chosen.map((id) => byID(id)).filter(Boolean).map((r) => (r.stages ? r.id : r.parent)).filter(Boolean));
+  return parents.size === 1 ? byID([...parents][0]) : tops().length === 1 && tops()[0].stages ? tops()[0] : null;
+}
+
 // showStages draws the stages of the recipe that the chosen runs belong to.
 function showStages() {
-  const parents = new Set(chosen.map((id) => byID(id)).filter(Boolean).map((r) => (r.stages ? r.id : r.parent)).filter(Boolean));
-  const parent = parents.size === 1 ? byID([...parents][0]) : tops().length === 1 ? tops()[0] : null;
+  const parent = recipe();
+  const about = chosen.length === 1 ? parent?.stages?.find((s) => s.id === chosen[0])?.about : "";
+  $("stage-about").hidden = !about;
+  $("stage-about").textContent = about || "";
   const stages = parent?.stages || [];
   $("stages").hidden = stages.length === 0;
   if (stages.length === 0) return;
@@ -164,8 +173,23 @@ function remaining(r) {
 
 // ---- the clockwork
 
+let ticking = false, again = false; // one at a time; what is asked for meanwhile comes next
+
 async function tick() {
   clearTimeout(timer);
+  again = ticking;
+  if (ticking) return;
+  ticking = true;
+  const more = await refresh();
+  ticking = false;
+  document.body.dataset.ready = "yes";
+  if (again) return tick();
+  const wait = more ? 50 : runs.some((r) => r.state === "running") ? 2000 : 5000;
+  timer = setTimeout(() => (document.hidden ? null : tick()), wait);
+}
+
+// refresh asks the server for everything that is shown; true where there is more to come.
+async function refresh() {
   let more = false;
   try {
     runs = (await get("api/runs")).runs;
@@ -178,10 +202,7 @@ async function tick() {
     showHeader(err instanceof TypeError ? "The server is gone: the run has ended, or was stopped. sonde runs shows it again." : err.message);
   }
   writeAddress();
-  document.body.dataset.ready = "yes";
-  const wait = more ? 50 : runs.some((r) => r.state === "running") ? 2000 : 5000;
-  clearTimeout(timer);
-  timer = setTimeout(() => (document.hidden ? null : tick()), wait);
+  return more;
 }
 
 // update brings the tab up to date.
@@ -191,6 +212,10 @@ async function update() {
     const run = list.find((r) => r.rollouts) || list[0];
     if (run) await openRollouts(run, askedStep);
     askedStep = null;
+    return false;
+  }
+  if (tab === "results") {
+    await showResults(list, recipe());
     return false;
   }
   if (tab === "settings") {
@@ -203,6 +228,7 @@ async function update() {
 }
 
 function redraw() {
+  for (const o of $("x").options) o.disabled = !canBeOver(o.value);
   $("smooth-value").textContent = $("smooth").value;
   render(shownRuns(), $("x").value, Number($("smooth").value));
 }

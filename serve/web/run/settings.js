@@ -1,16 +1,15 @@
-// The settings: what the runs were begun with, those that differ first, and how they
-// ended.
+// The settings: what the runs were begun with, those that differ first.
 import { $, get, make, number, runPath } from "./common.js";
 
 let shown = "";
 
 export async function showSettings(runs) {
   const all = await Promise.all(runs.map((r) => get(runPath(r.id))));
-  const key = JSON.stringify(all.map((r) => [r.id, r.run, r.summary]));
+  const key = JSON.stringify(all.map((r) => [r.id, r.run]));
   if (key === shown) return;
   shown = key;
   const blocks = [];
-  for (const [title, of] of [["Outcome", (r) => r.summary], ["Options", (r) => r.run?.options], ["Model", (r) => r.run?.model]]) {
+  for (const [title, of] of [["Options", (r) => r.run?.options], ["Model", (r) => r.run?.model]]) {
     const tables = all.map((r) => flat(of(r)));
     if (tables.some((t) => t.size > 0)) blocks.push(make("h2", {}, title), make("div", { class: "scroll" }, table(runs, tables)));
   }
@@ -19,7 +18,7 @@ export async function showSettings(runs) {
 }
 
 // flat is an object's leaves by their paths; lists are written out.
-function flat(v, at = "", out = new Map()) {
+export function flat(v, at = "", out = new Map()) {
   if (v === undefined || v === null) return out;
   if (typeof v === "object" && !Array.isArray(v) && out.size < 400) {
     for (const [k, x] of Object.entries(v)) flat(x, at ? at + "." + k : k, out);
@@ -30,7 +29,7 @@ function flat(v, at = "", out = new Map()) {
   return out;
 }
 
-function table(runs, tables) {
+export function table(runs, tables) {
   const names = [...new Set(tables.flatMap((t) => [...t.keys()]))];
   const differs = (n) => new Set(tables.map((t) => t.get(n))).size > 1;
   const order = [...names.filter(differs), ...names.filter((n) => !differs(n))];
