@@ -36,7 +36,7 @@ DATA opsMask<>+120(SB)/4, $0x00000000
 DATA opsMask<>+124(SB)/4, $0x00000000
 GLOBL opsMask<>(SB), RODATA|NOPTR, $128
 
-// func attnScores1AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// func attnScores1AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
 TEXT ·attnScores1AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
@@ -67,20 +67,22 @@ fresh3:
 	VXORPS Y1, Y1, Y1
 
 ready4:
-	MOVQ d16+8(FP), R14
+	MOVQ d8+8(FP), R14
 
-columns5:
+columns7:
+	CMPQ       R14, $0x00000002
+	JL         half5
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	PREFETCHT0 128(R11)
 	PREFETCHT0 192(R11)
 	ADDQ       $0x00000100, R11
 	SUBQ       $0x00000004, R12
-	JG         sameRow6
+	JG         sameRow8
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow6:
+sameRow8:
 	VBROADCASTF128 (CX), Y2
 	VINSERTF128    $0x01, (CX)(SI*4), Y2, Y2
 	VBROADCASTF128 (CX)(SI*1), Y3
@@ -135,11 +137,11 @@ sameRow6:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow7
+	JG             sameRow9
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow7:
+sameRow9:
 	VBROADCASTF128 16(CX), Y2
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y2, Y2
 	VBROADCASTF128 16(CX)(SI*1), Y3
@@ -194,11 +196,11 @@ sameRow7:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow8
+	JG             sameRow10
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow8:
+sameRow10:
 	VBROADCASTF128 32(CX), Y2
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y2, Y2
 	VBROADCASTF128 32(CX)(SI*1), Y3
@@ -253,11 +255,11 @@ sameRow8:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow9
+	JG             sameRow11
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow9:
+sameRow11:
 	VBROADCASTF128 48(CX), Y2
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y2, Y2
 	VBROADCASTF128 48(CX)(SI*1), Y3
@@ -306,21 +308,148 @@ sameRow9:
 	VFMADD231PS    Y3, Y6, Y1
 	VBROADCASTSS   240(DX), Y3
 	VFMADD231PS    Y3, Y2, Y1
-	ADDQ           $0x40, CX
-	ADDQ           $0x40, R13
+	ADDQ           $0x00000040, CX
+	ADDQ           $0x00000040, R13
 	ADDQ           $0x00000100, DX
-	DECQ           R14
-	JNZ            columns5
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 32(BX)
-	MOVQ           d16+8(FP), CX
-	SHLQ           $0x06, CX
-	SUBQ           CX, R13
-	MOVQ           q+32(FP), DX
-	LEAQ           (R13)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop1
+	SUBQ           $0x00000002, R14
+	JMP            columns7
+
+half5:
+	TESTQ      R14, R14
+	JZ         columnsDone6
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	ADDQ       $0x00000100, R11
+	SUBQ       $0x00000004, R12
+	JG         sameRow12
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow12:
+	VBROADCASTF128 (CX), Y2
+	VINSERTF128    $0x01, (CX)(SI*4), Y2, Y2
+	VBROADCASTF128 (CX)(SI*1), Y3
+	VINSERTF128    $0x01, (CX)(R8*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 (CX)(SI*2), Y3
+	VINSERTF128    $0x01, (CX)(DI*2), Y3, Y3
+	VBROADCASTF128 (CX)(DI*1), Y5
+	VINSERTF128    $0x01, (CX)(R9*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VBROADCASTSS   (DX), Y3
+	VFMADD231PS    Y3, Y5, Y0
+	VBROADCASTSS   16(DX), Y3
+	VFMADD231PS    Y3, Y4, Y0
+	VBROADCASTSS   32(DX), Y3
+	VFMADD231PS    Y3, Y6, Y0
+	VBROADCASTSS   48(DX), Y3
+	VFMADD231PS    Y3, Y2, Y0
+	VBROADCASTF128 (R13), Y2
+	VINSERTF128    $0x01, (R13)(SI*4), Y2, Y2
+	VBROADCASTF128 (R13)(SI*1), Y3
+	VINSERTF128    $0x01, (R13)(R8*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 (R13)(SI*2), Y3
+	VINSERTF128    $0x01, (R13)(DI*2), Y3, Y3
+	VBROADCASTF128 (R13)(DI*1), Y5
+	VINSERTF128    $0x01, (R13)(R9*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VBROADCASTSS   (DX), Y3
+	VFMADD231PS    Y3, Y5, Y1
+	VBROADCASTSS   16(DX), Y3
+	VFMADD231PS    Y3, Y4, Y1
+	VBROADCASTSS   32(DX), Y3
+	VFMADD231PS    Y3, Y6, Y1
+	VBROADCASTSS   48(DX), Y3
+	VFMADD231PS    Y3, Y2, Y1
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	PREFETCHT0     128(R11)
+	PREFETCHT0     192(R11)
+	ADDQ           $0x00000100, R11
+	SUBQ           $0x00000004, R12
+	JG             sameRow13
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow13:
+	VBROADCASTF128 16(CX), Y2
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y2, Y2
+	VBROADCASTF128 16(CX)(SI*1), Y3
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 16(CX)(SI*2), Y3
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y3, Y3
+	VBROADCASTF128 16(CX)(DI*1), Y5
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VBROADCASTSS   64(DX), Y3
+	VFMADD231PS    Y3, Y5, Y0
+	VBROADCASTSS   80(DX), Y3
+	VFMADD231PS    Y3, Y4, Y0
+	VBROADCASTSS   96(DX), Y3
+	VFMADD231PS    Y3, Y6, Y0
+	VBROADCASTSS   112(DX), Y3
+	VFMADD231PS    Y3, Y2, Y0
+	VBROADCASTF128 16(R13), Y2
+	VINSERTF128    $0x01, 16(R13)(SI*4), Y2, Y2
+	VBROADCASTF128 16(R13)(SI*1), Y3
+	VINSERTF128    $0x01, 16(R13)(R8*1), Y3, Y3
+	VUNPCKLPS      Y3, Y2, Y4
+	VUNPCKHPS      Y3, Y2, Y2
+	VBROADCASTF128 16(R13)(SI*2), Y3
+	VINSERTF128    $0x01, 16(R13)(DI*2), Y3, Y3
+	VBROADCASTF128 16(R13)(DI*1), Y5
+	VINSERTF128    $0x01, 16(R13)(R9*1), Y5, Y5
+	VUNPCKLPS      Y5, Y3, Y6
+	VUNPCKHPS      Y5, Y3, Y3
+	VSHUFPS        $0x44, Y6, Y4, Y5
+	VSHUFPS        $0xee, Y6, Y4, Y4
+	VSHUFPS        $0x44, Y3, Y2, Y6
+	VSHUFPS        $0xee, Y3, Y2, Y2
+	VBROADCASTSS   64(DX), Y3
+	VFMADD231PS    Y3, Y5, Y1
+	VBROADCASTSS   80(DX), Y3
+	VFMADD231PS    Y3, Y4, Y1
+	VBROADCASTSS   96(DX), Y3
+	VFMADD231PS    Y3, Y6, Y1
+	VBROADCASTSS   112(DX), Y3
+	VFMADD231PS    Y3, Y2, Y1
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000020, R13
+	ADDQ           $0x00000080, DX
+
+columnsDone6:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	MOVQ    d8+8(FP), CX
+	SHLQ    $0x05, CX
+	SUBQ    CX, R13
+	MOVQ    q+32(FP), DX
+	LEAQ    (R13)(SI*8), CX
+	ADDQ    $0x40, BX
+	DECQ    AX
+	JMP     loop1
 
 loopDone2:
 	MOVQ R11, (R10)
@@ -339,16 +468,16 @@ TEXT ·attnMix1AVX2(SB), NOSPLIT, $0-64
 	MOVQ ldout+48(FP), DI
 	MOVQ acc+56(FP), R8
 
-keys10:
+keys14:
 	TESTQ AX, AX
-	JLE   keysDone11
+	JLE   keysDone15
 	MOVQ  d16+8(FP), R9
 
-loop12:
+loop16:
 	CMPQ    R9, $0x00000004
-	JLT     done13
+	JLT     done17
 	TESTQ   R8, R8
-	JZ      fresh14
+	JZ      fresh18
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -359,9 +488,9 @@ loop12:
 	VMOVUPS 192(R10), Y6
 	VMOVUPS 224(R10), Y7
 	ADDQ    DI, R10
-	JMP     ready15
+	JMP     ready19
 
-fresh14:
+fresh18:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -373,16 +502,16 @@ fresh14:
 	VXORPS Y7, Y7, Y7
 	ADDQ   DI, R10
 
-ready15:
+ready19:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop16:
+loop20:
 	TESTQ        R12, R12
-	JZ           loopDone17
+	JZ           loopDone21
 	VBROADCASTSS (R10), Y8
 	VMOVUPS      (R11), Y9
 	VFMADD231PS  Y8, Y9, Y0
@@ -403,9 +532,9 @@ loop16:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop16
+	JMP          loop20
 
-loopDone17:
+loopDone21:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -419,36 +548,36 @@ loopDone17:
 	ADDQ    $0x00000100, DX
 	ADDQ    $0x00000100, SI
 	SUBQ    $0x00000004, R9
-	JMP     loop12
+	JMP     loop16
 
-done13:
-loop18:
+done17:
+loop22:
 	CMPQ    R9, $0x00000001
-	JLT     done19
+	JLT     done23
 	TESTQ   R8, R8
-	JZ      fresh20
+	JZ      fresh24
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	ADDQ    DI, R10
-	JMP     ready21
+	JMP     ready25
 
-fresh20:
+fresh24:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	ADDQ   DI, R10
 
-ready21:
+ready25:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop22:
+loop26:
 	TESTQ        R12, R12
-	JZ           loopDone23
+	JZ           loopDone27
 	VBROADCASTSS (R10), Y2
 	VMOVUPS      (R11), Y3
 	VFMADD231PS  Y2, Y3, Y0
@@ -457,9 +586,9 @@ loop22:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop22
+	JMP          loop26
 
-loopDone23:
+loopDone27:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -467,9 +596,9 @@ loopDone23:
 	ADDQ    $0x00000040, DX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000001, R9
-	JMP     loop18
+	JMP     loop22
 
-done19:
+done23:
 	MOVQ d16+8(FP), R8
 	SHLQ $0x06, R8
 	SUBQ R8, DX
@@ -480,13 +609,13 @@ done19:
 	ADDQ $0x40, CX
 	SUBQ $0x10, AX
 	MOVQ $0x00000001, R8
-	JMP  keys10
+	JMP  keys14
 
-keysDone11:
+keysDone15:
 	VZEROUPPER
 	RET
 
-// func attnScores2AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// func attnScores2AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
 TEXT ·attnScores2AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
@@ -501,40 +630,42 @@ TEXT ·attnScores2AVX2(SB), NOSPLIT, $0-64
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop24:
+loop28:
 	TESTQ   AX, AX
-	JZ      loopDone25
+	JZ      loopDone29
 	LEAQ    (CX)(SI*8), R13
 	MOVQ    acc+48(FP), R14
 	TESTQ   R14, R14
-	JZ      fresh26
+	JZ      fresh30
 	VMOVUPS (BX), Y0
 	VMOVUPS 256(BX), Y1
 	VMOVUPS 32(BX), Y2
 	VMOVUPS 288(BX), Y3
-	JMP     ready27
+	JMP     ready31
 
-fresh26:
+fresh30:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-ready27:
-	MOVQ d16+8(FP), R14
+ready31:
+	MOVQ d8+8(FP), R14
 
-columns28:
+columns34:
+	CMPQ       R14, $0x00000002
+	JL         half32
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	PREFETCHT0 128(R11)
 	PREFETCHT0 192(R11)
 	ADDQ       $0x00000100, R11
 	SUBQ       $0x00000004, R12
-	JG         sameRow29
+	JG         sameRow35
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow29:
+sameRow35:
 	VBROADCASTF128 (CX), Y4
 	VINSERTF128    $0x01, (CX)(SI*4), Y4, Y4
 	VBROADCASTF128 (CX)(SI*1), Y5
@@ -605,11 +736,11 @@ sameRow29:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow30
+	JG             sameRow36
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow30:
+sameRow36:
 	VBROADCASTF128 16(CX), Y4
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y4, Y4
 	VBROADCASTF128 16(CX)(SI*1), Y5
@@ -680,11 +811,11 @@ sameRow30:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow31
+	JG             sameRow37
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow31:
+sameRow37:
 	VBROADCASTF128 32(CX), Y4
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y4, Y4
 	VBROADCASTF128 32(CX)(SI*1), Y5
@@ -755,11 +886,11 @@ sameRow31:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow32
+	JG             sameRow38
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow32:
+sameRow38:
 	VBROADCASTF128 48(CX), Y4
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y4, Y4
 	VBROADCASTF128 48(CX)(SI*1), Y5
@@ -824,25 +955,184 @@ sameRow32:
 	VFMADD231PS    Y5, Y4, Y2
 	VBROADCASTSS   244(DX), Y5
 	VFMADD231PS    Y5, Y4, Y3
-	ADDQ           $0x40, CX
-	ADDQ           $0x40, R13
+	ADDQ           $0x00000040, CX
+	ADDQ           $0x00000040, R13
 	ADDQ           $0x00000100, DX
-	DECQ           R14
-	JNZ            columns28
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 256(BX)
-	VMOVUPS        Y2, 32(BX)
-	VMOVUPS        Y3, 288(BX)
-	MOVQ           d16+8(FP), CX
-	SHLQ           $0x06, CX
-	SUBQ           CX, R13
-	MOVQ           q+32(FP), DX
-	LEAQ           (R13)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop24
+	SUBQ           $0x00000002, R14
+	JMP            columns34
 
-loopDone25:
+half32:
+	TESTQ      R14, R14
+	JZ         columnsDone33
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	ADDQ       $0x00000100, R11
+	SUBQ       $0x00000004, R12
+	JG         sameRow39
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow39:
+	VBROADCASTF128 (CX), Y4
+	VINSERTF128    $0x01, (CX)(SI*4), Y4, Y4
+	VBROADCASTF128 (CX)(SI*1), Y5
+	VINSERTF128    $0x01, (CX)(R8*1), Y5, Y5
+	VUNPCKLPS      Y5, Y4, Y6
+	VUNPCKHPS      Y5, Y4, Y4
+	VBROADCASTF128 (CX)(SI*2), Y5
+	VINSERTF128    $0x01, (CX)(DI*2), Y5, Y5
+	VBROADCASTF128 (CX)(DI*1), Y7
+	VINSERTF128    $0x01, (CX)(R9*1), Y7, Y7
+	VUNPCKLPS      Y7, Y5, Y8
+	VUNPCKHPS      Y7, Y5, Y5
+	VSHUFPS        $0x44, Y8, Y6, Y7
+	VSHUFPS        $0xee, Y8, Y6, Y6
+	VSHUFPS        $0x44, Y5, Y4, Y8
+	VSHUFPS        $0xee, Y5, Y4, Y4
+	VBROADCASTSS   (DX), Y5
+	VFMADD231PS    Y5, Y7, Y0
+	VBROADCASTSS   4(DX), Y5
+	VFMADD231PS    Y5, Y7, Y1
+	VBROADCASTSS   16(DX), Y5
+	VFMADD231PS    Y5, Y6, Y0
+	VBROADCASTSS   20(DX), Y5
+	VFMADD231PS    Y5, Y6, Y1
+	VBROADCASTSS   32(DX), Y5
+	VFMADD231PS    Y5, Y8, Y0
+	VBROADCASTSS   36(DX), Y5
+	VFMADD231PS    Y5, Y8, Y1
+	VBROADCASTSS   48(DX), Y5
+	VFMADD231PS    Y5, Y4, Y0
+	VBROADCASTSS   52(DX), Y5
+	VFMADD231PS    Y5, Y4, Y1
+	VBROADCASTF128 (R13), Y4
+	VINSERTF128    $0x01, (R13)(SI*4), Y4, Y4
+	VBROADCASTF128 (R13)(SI*1), Y5
+	VINSERTF128    $0x01, (R13)(R8*1), Y5, Y5
+	VUNPCKLPS      Y5, Y4, Y6
+	VUNPCKHPS      Y5, Y4, Y4
+	VBROADCASTF128 (R13)(SI*2), Y5
+	VINSERTF128    $0x01, (R13)(DI*2), Y5, Y5
+	VBROADCASTF128 (R13)(DI*1), Y7
+	VINSERTF128    $0x01, (R13)(R9*1), Y7, Y7
+	VUNPCKLPS      Y7, Y5, Y8
+	VUNPCKHPS      Y7, Y5, Y5
+	VSHUFPS        $0x44, Y8, Y6, Y7
+	VSHUFPS        $0xee, Y8, Y6, Y6
+	VSHUFPS        $0x44, Y5, Y4, Y8
+	VSHUFPS        $0xee, Y5, Y4, Y4
+	VBROADCASTSS   (DX), Y5
+	VFMADD231PS    Y5, Y7, Y2
+	VBROADCASTSS   4(DX), Y5
+	VFMADD231PS    Y5, Y7, Y3
+	VBROADCASTSS   16(DX), Y5
+	VFMADD231PS    Y5, Y6, Y2
+	VBROADCASTSS   20(DX), Y5
+	VFMADD231PS    Y5, Y6, Y3
+	VBROADCASTSS   32(DX), Y5
+	VFMADD231PS    Y5, Y8, Y2
+	VBROADCASTSS   36(DX), Y5
+	VFMADD231PS    Y5, Y8, Y3
+	VBROADCASTSS   48(DX), Y5
+	VFMADD231PS    Y5, Y4, Y2
+	VBROADCASTSS   52(DX), Y5
+	VFMADD231PS    Y5, Y4, Y3
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	PREFETCHT0     128(R11)
+	PREFETCHT0     192(R11)
+	ADDQ           $0x00000100, R11
+	SUBQ           $0x00000004, R12
+	JG             sameRow40
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow40:
+	VBROADCASTF128 16(CX), Y4
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y4, Y4
+	VBROADCASTF128 16(CX)(SI*1), Y5
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y5, Y5
+	VUNPCKLPS      Y5, Y4, Y6
+	VUNPCKHPS      Y5, Y4, Y4
+	VBROADCASTF128 16(CX)(SI*2), Y5
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y5, Y5
+	VBROADCASTF128 16(CX)(DI*1), Y7
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y7, Y7
+	VUNPCKLPS      Y7, Y5, Y8
+	VUNPCKHPS      Y7, Y5, Y5
+	VSHUFPS        $0x44, Y8, Y6, Y7
+	VSHUFPS        $0xee, Y8, Y6, Y6
+	VSHUFPS        $0x44, Y5, Y4, Y8
+	VSHUFPS        $0xee, Y5, Y4, Y4
+	VBROADCASTSS   64(DX), Y5
+	VFMADD231PS    Y5, Y7, Y0
+	VBROADCASTSS   68(DX), Y5
+	VFMADD231PS    Y5, Y7, Y1
+	VBROADCASTSS   80(DX), Y5
+	VFMADD231PS    Y5, Y6, Y0
+	VBROADCASTSS   84(DX), Y5
+	VFMADD231PS    Y5, Y6, Y1
+	VBROADCASTSS   96(DX), Y5
+	VFMADD231PS    Y5, Y8, Y0
+	VBROADCASTSS   100(DX), Y5
+	VFMADD231PS    Y5, Y8, Y1
+	VBROADCASTSS   112(DX), Y5
+	VFMADD231PS    Y5, Y4, Y0
+	VBROADCASTSS   116(DX), Y5
+	VFMADD231PS    Y5, Y4, Y1
+	VBROADCASTF128 16(R13), Y4
+	VINSERTF128    $0x01, 16(R13)(SI*4), Y4, Y4
+	VBROADCASTF128 16(R13)(SI*1), Y5
+	VINSERTF128    $0x01, 16(R13)(R8*1), Y5, Y5
+	VUNPCKLPS      Y5, Y4, Y6
+	VUNPCKHPS      Y5, Y4, Y4
+	VBROADCASTF128 16(R13)(SI*2), Y5
+	VINSERTF128    $0x01, 16(R13)(DI*2), Y5, Y5
+	VBROADCASTF128 16(R13)(DI*1), Y7
+	VINSERTF128    $0x01, 16(R13)(R9*1), Y7, Y7
+	VUNPCKLPS      Y7, Y5, Y8
+	VUNPCKHPS      Y7, Y5, Y5
+	VSHUFPS        $0x44, Y8, Y6, Y7
+	VSHUFPS        $0xee, Y8, Y6, Y6
+	VSHUFPS        $0x44, Y5, Y4, Y8
+	VSHUFPS        $0xee, Y5, Y4, Y4
+	VBROADCASTSS   64(DX), Y5
+	VFMADD231PS    Y5, Y7, Y2
+	VBROADCASTSS   68(DX), Y5
+	VFMADD231PS    Y5, Y7, Y3
+	VBROADCASTSS   80(DX), Y5
+	VFMADD231PS    Y5, Y6, Y2
+	VBROADCASTSS   84(DX), Y5
+	VFMADD231PS    Y5, Y6, Y3
+	VBROADCASTSS   96(DX), Y5
+	VFMADD231PS    Y5, Y8, Y2
+	VBROADCASTSS   100(DX), Y5
+	VFMADD231PS    Y5, Y8, Y3
+	VBROADCASTSS   112(DX), Y5
+	VFMADD231PS    Y5, Y4, Y2
+	VBROADCASTSS   116(DX), Y5
+	VFMADD231PS    Y5, Y4, Y3
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000020, R13
+	ADDQ           $0x00000080, DX
+
+columnsDone33:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 256(BX)
+	VMOVUPS Y2, 32(BX)
+	VMOVUPS Y3, 288(BX)
+	MOVQ    d8+8(FP), CX
+	SHLQ    $0x05, CX
+	SUBQ    CX, R13
+	MOVQ    q+32(FP), DX
+	LEAQ    (R13)(SI*8), CX
+	ADDQ    $0x40, BX
+	DECQ    AX
+	JMP     loop28
+
+loopDone29:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
@@ -859,16 +1149,16 @@ TEXT ·attnMix2AVX2(SB), NOSPLIT, $0-64
 	MOVQ ldout+48(FP), DI
 	MOVQ acc+56(FP), R8
 
-keys33:
+keys41:
 	TESTQ AX, AX
-	JLE   keysDone34
+	JLE   keysDone42
 	MOVQ  d16+8(FP), R9
 
-loop35:
+loop43:
 	CMPQ    R9, $0x00000002
-	JLT     done36
+	JLT     done44
 	TESTQ   R8, R8
-	JZ      fresh37
+	JZ      fresh45
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -880,9 +1170,9 @@ loop35:
 	VMOVUPS 64(R10), Y6
 	VMOVUPS 96(R10), Y7
 	ADDQ    DI, R10
-	JMP     ready38
+	JMP     ready46
 
-fresh37:
+fresh45:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -895,16 +1185,16 @@ fresh37:
 	VXORPS Y7, Y7, Y7
 	ADDQ   DI, R10
 
-ready38:
+ready46:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop39:
+loop47:
 	TESTQ        R12, R12
-	JZ           loopDone40
+	JZ           loopDone48
 	VBROADCASTSS (R10), Y8
 	VBROADCASTSS 256(R10), Y9
 	VMOVUPS      (R11), Y10
@@ -922,9 +1212,9 @@ loop39:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop39
+	JMP          loop47
 
-loopDone40:
+loopDone48:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -939,14 +1229,14 @@ loopDone40:
 	ADDQ    $0x00000080, DX
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x00000002, R9
-	JMP     loop35
+	JMP     loop43
 
-done36:
-loop41:
+done44:
+loop49:
 	CMPQ    R9, $0x00000001
-	JLT     done42
+	JLT     done50
 	TESTQ   R8, R8
-	JZ      fresh43
+	JZ      fresh51
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -954,9 +1244,9 @@ loop41:
 	VMOVUPS (R10), Y2
 	VMOVUPS 32(R10), Y3
 	ADDQ    DI, R10
-	JMP     ready44
+	JMP     ready52
 
-fresh43:
+fresh51:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -965,16 +1255,16 @@ fresh43:
 	VXORPS Y3, Y3, Y3
 	ADDQ   DI, R10
 
-ready44:
+ready52:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop45:
+loop53:
 	TESTQ        R12, R12
-	JZ           loopDone46
+	JZ           loopDone54
 	VBROADCASTSS (R10), Y4
 	VBROADCASTSS 256(R10), Y5
 	VMOVUPS      (R11), Y6
@@ -986,9 +1276,9 @@ loop45:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop45
+	JMP          loop53
 
-loopDone46:
+loopDone54:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -999,9 +1289,9 @@ loopDone46:
 	ADDQ    $0x00000040, DX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000001, R9
-	JMP     loop41
+	JMP     loop49
 
-done42:
+done50:
 	MOVQ d16+8(FP), R8
 	SHLQ $0x06, R8
 	SUBQ R8, DX
@@ -1012,13 +1302,13 @@ done42:
 	ADDQ $0x40, CX
 	SUBQ $0x10, AX
 	MOVQ $0x00000001, R8
-	JMP  keys33
+	JMP  keys41
 
-keysDone34:
+keysDone42:
 	VZEROUPPER
 	RET
 
-// func attnScores3AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// func attnScores3AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
 TEXT ·attnScores3AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
@@ -1033,22 +1323,22 @@ TEXT ·attnScores3AVX2(SB), NOSPLIT, $0-64
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop47:
+loop55:
 	TESTQ   AX, AX
-	JZ      loopDone48
+	JZ      loopDone56
 	LEAQ    (CX)(SI*8), R13
 	MOVQ    acc+48(FP), R14
 	TESTQ   R14, R14
-	JZ      fresh49
+	JZ      fresh57
 	VMOVUPS (BX), Y0
 	VMOVUPS 256(BX), Y1
 	VMOVUPS 512(BX), Y2
 	VMOVUPS 32(BX), Y3
 	VMOVUPS 288(BX), Y4
 	VMOVUPS 544(BX), Y5
-	JMP     ready50
+	JMP     ready58
 
-fresh49:
+fresh57:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1056,21 +1346,23 @@ fresh49:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-ready50:
-	MOVQ d16+8(FP), R14
+ready58:
+	MOVQ d8+8(FP), R14
 
-columns51:
+columns61:
+	CMPQ       R14, $0x00000002
+	JL         half59
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	PREFETCHT0 128(R11)
 	PREFETCHT0 192(R11)
 	ADDQ       $0x00000100, R11
 	SUBQ       $0x00000004, R12
-	JG         sameRow52
+	JG         sameRow62
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow52:
+sameRow62:
 	VBROADCASTF128 (CX), Y6
 	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
 	VBROADCASTF128 (CX)(SI*1), Y7
@@ -1157,11 +1449,11 @@ sameRow52:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow53
+	JG             sameRow63
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow53:
+sameRow63:
 	VBROADCASTF128 16(CX), Y6
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 16(CX)(SI*1), Y7
@@ -1248,11 +1540,11 @@ sameRow53:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow54
+	JG             sameRow64
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow54:
+sameRow64:
 	VBROADCASTF128 32(CX), Y6
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 32(CX)(SI*1), Y7
@@ -1339,11 +1631,11 @@ sameRow54:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow55
+	JG             sameRow65
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow55:
+sameRow65:
 	VBROADCASTF128 48(CX), Y6
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 48(CX)(SI*1), Y7
@@ -1424,27 +1716,218 @@ sameRow55:
 	VFMADD231PS    Y7, Y6, Y4
 	VBROADCASTSS   248(DX), Y7
 	VFMADD231PS    Y7, Y6, Y5
-	ADDQ           $0x40, CX
-	ADDQ           $0x40, R13
+	ADDQ           $0x00000040, CX
+	ADDQ           $0x00000040, R13
 	ADDQ           $0x00000100, DX
-	DECQ           R14
-	JNZ            columns51
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 256(BX)
-	VMOVUPS        Y2, 512(BX)
-	VMOVUPS        Y3, 32(BX)
-	VMOVUPS        Y4, 288(BX)
-	VMOVUPS        Y5, 544(BX)
-	MOVQ           d16+8(FP), CX
-	SHLQ           $0x06, CX
-	SUBQ           CX, R13
-	MOVQ           q+32(FP), DX
-	LEAQ           (R13)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop47
+	SUBQ           $0x00000002, R14
+	JMP            columns61
 
-loopDone48:
+half59:
+	TESTQ      R14, R14
+	JZ         columnsDone60
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	ADDQ       $0x00000100, R11
+	SUBQ       $0x00000004, R12
+	JG         sameRow66
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow66:
+	VBROADCASTF128 (CX), Y6
+	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
+	VBROADCASTF128 (CX)(SI*1), Y7
+	VINSERTF128    $0x01, (CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 (CX)(SI*2), Y7
+	VINSERTF128    $0x01, (CX)(DI*2), Y7, Y7
+	VBROADCASTF128 (CX)(DI*1), Y9
+	VINSERTF128    $0x01, (CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   (DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   4(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   8(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   16(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   20(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   24(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   32(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   36(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   40(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   48(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   52(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   56(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTF128 (R13), Y6
+	VINSERTF128    $0x01, (R13)(SI*4), Y6, Y6
+	VBROADCASTF128 (R13)(SI*1), Y7
+	VINSERTF128    $0x01, (R13)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 (R13)(SI*2), Y7
+	VINSERTF128    $0x01, (R13)(DI*2), Y7, Y7
+	VBROADCASTF128 (R13)(DI*1), Y9
+	VINSERTF128    $0x01, (R13)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   (DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   4(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   8(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   16(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   20(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   24(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   32(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   36(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   40(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   48(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   52(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   56(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	PREFETCHT0     128(R11)
+	PREFETCHT0     192(R11)
+	ADDQ           $0x00000100, R11
+	SUBQ           $0x00000004, R12
+	JG             sameRow67
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow67:
+	VBROADCASTF128 16(CX), Y6
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 16(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 16(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 16(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   64(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   68(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   72(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   80(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   84(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   88(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   96(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   100(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   104(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   112(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   116(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   120(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTF128 16(R13), Y6
+	VINSERTF128    $0x01, 16(R13)(SI*4), Y6, Y6
+	VBROADCASTF128 16(R13)(SI*1), Y7
+	VINSERTF128    $0x01, 16(R13)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 16(R13)(SI*2), Y7
+	VINSERTF128    $0x01, 16(R13)(DI*2), Y7, Y7
+	VBROADCASTF128 16(R13)(DI*1), Y9
+	VINSERTF128    $0x01, 16(R13)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   64(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   68(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   72(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   80(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   84(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   88(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   96(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   100(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   104(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   112(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   116(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   120(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000020, R13
+	ADDQ           $0x00000080, DX
+
+columnsDone60:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 256(BX)
+	VMOVUPS Y2, 512(BX)
+	VMOVUPS Y3, 32(BX)
+	VMOVUPS Y4, 288(BX)
+	VMOVUPS Y5, 544(BX)
+	MOVQ    d8+8(FP), CX
+	SHLQ    $0x05, CX
+	SUBQ    CX, R13
+	MOVQ    q+32(FP), DX
+	LEAQ    (R13)(SI*8), CX
+	ADDQ    $0x40, BX
+	DECQ    AX
+	JMP     loop55
+
+loopDone56:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
@@ -1461,16 +1944,16 @@ TEXT ·attnMix3AVX2(SB), NOSPLIT, $0-64
 	MOVQ ldout+48(FP), DI
 	MOVQ acc+56(FP), R8
 
-keys56:
+keys68:
 	TESTQ AX, AX
-	JLE   keysDone57
+	JLE   keysDone69
 	MOVQ  d16+8(FP), R9
 
-loop58:
+loop70:
 	CMPQ    R9, $0x00000002
-	JLT     done59
+	JLT     done71
 	TESTQ   R8, R8
-	JZ      fresh60
+	JZ      fresh72
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -1487,9 +1970,9 @@ loop58:
 	VMOVUPS 64(R10), Y10
 	VMOVUPS 96(R10), Y11
 	ADDQ    DI, R10
-	JMP     ready61
+	JMP     ready73
 
-fresh60:
+fresh72:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1507,16 +1990,16 @@ fresh60:
 	VXORPS Y11, Y11, Y11
 	ADDQ   DI, R10
 
-ready61:
+ready73:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop62:
+loop74:
 	TESTQ        R12, R12
-	JZ           loopDone63
+	JZ           loopDone75
 	VBROADCASTSS (R10), Y12
 	VBROADCASTSS 256(R10), Y13
 	VBROADCASTSS 512(R10), Y14
@@ -1539,9 +2022,9 @@ loop62:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop62
+	JMP          loop74
 
-loopDone63:
+loopDone75:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1561,14 +2044,14 @@ loopDone63:
 	ADDQ    $0x00000080, DX
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x00000002, R9
-	JMP     loop58
+	JMP     loop70
 
-done59:
-loop64:
+done71:
+loop76:
 	CMPQ    R9, $0x00000001
-	JLT     done65
+	JLT     done77
 	TESTQ   R8, R8
-	JZ      fresh66
+	JZ      fresh78
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -1579,9 +2062,9 @@ loop64:
 	VMOVUPS (R10), Y4
 	VMOVUPS 32(R10), Y5
 	ADDQ    DI, R10
-	JMP     ready67
+	JMP     ready79
 
-fresh66:
+fresh78:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1593,16 +2076,16 @@ fresh66:
 	VXORPS Y5, Y5, Y5
 	ADDQ   DI, R10
 
-ready67:
+ready79:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop68:
+loop80:
 	TESTQ        R12, R12
-	JZ           loopDone69
+	JZ           loopDone81
 	VBROADCASTSS (R10), Y6
 	VBROADCASTSS 256(R10), Y7
 	VBROADCASTSS 512(R10), Y8
@@ -1617,9 +2100,9 @@ loop68:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop68
+	JMP          loop80
 
-loopDone69:
+loopDone81:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1633,9 +2116,9 @@ loopDone69:
 	ADDQ    $0x00000040, DX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000001, R9
-	JMP     loop64
+	JMP     loop76
 
-done65:
+done77:
 	MOVQ d16+8(FP), R8
 	SHLQ $0x06, R8
 	SUBQ R8, DX
@@ -1646,13 +2129,13 @@ done65:
 	ADDQ $0x40, CX
 	SUBQ $0x10, AX
 	MOVQ $0x00000001, R8
-	JMP  keys56
+	JMP  keys68
 
-keysDone57:
+keysDone69:
 	VZEROUPPER
 	RET
 
-// func attnScores4AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// func attnScores4AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
 TEXT ·attnScores4AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
@@ -1667,13 +2150,13 @@ TEXT ·attnScores4AVX2(SB), NOSPLIT, $0-64
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop70:
+loop82:
 	TESTQ   AX, AX
-	JZ      loopDone71
+	JZ      loopDone83
 	LEAQ    (CX)(SI*8), R13
 	MOVQ    acc+48(FP), R14
 	TESTQ   R14, R14
-	JZ      fresh72
+	JZ      fresh84
 	VMOVUPS (BX), Y0
 	VMOVUPS 256(BX), Y1
 	VMOVUPS 512(BX), Y2
@@ -1682,9 +2165,9 @@ loop70:
 	VMOVUPS 288(BX), Y5
 	VMOVUPS 544(BX), Y6
 	VMOVUPS 800(BX), Y7
-	JMP     ready73
+	JMP     ready85
 
-fresh72:
+fresh84:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1694,21 +2177,23 @@ fresh72:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-ready73:
-	MOVQ d16+8(FP), R14
+ready85:
+	MOVQ d8+8(FP), R14
 
-columns74:
+columns88:
+	CMPQ       R14, $0x00000002
+	JL         half86
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	PREFETCHT0 128(R11)
 	PREFETCHT0 192(R11)
 	ADDQ       $0x00000100, R11
 	SUBQ       $0x00000004, R12
-	JG         sameRow75
+	JG         sameRow89
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow75:
+sameRow89:
 	VBROADCASTF128 (CX), Y8
 	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
 	VBROADCASTF128 (CX)(SI*1), Y9
@@ -1811,11 +2296,11 @@ sameRow75:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow76
+	JG             sameRow90
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow76:
+sameRow90:
 	VBROADCASTF128 16(CX), Y8
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 16(CX)(SI*1), Y9
@@ -1918,11 +2403,11 @@ sameRow76:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow77
+	JG             sameRow91
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow77:
+sameRow91:
 	VBROADCASTF128 32(CX), Y8
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 32(CX)(SI*1), Y9
@@ -2025,11 +2510,11 @@ sameRow77:
 	PREFETCHT0     192(R11)
 	ADDQ           $0x00000100, R11
 	SUBQ           $0x00000004, R12
-	JG             sameRow78
+	JG             sameRow92
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow78:
+sameRow92:
 	VBROADCASTF128 48(CX), Y8
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 48(CX)(SI*1), Y9
@@ -2126,29 +2611,252 @@ sameRow78:
 	VFMADD231PS    Y9, Y8, Y6
 	VBROADCASTSS   252(DX), Y9
 	VFMADD231PS    Y9, Y8, Y7
-	ADDQ           $0x40, CX
-	ADDQ           $0x40, R13
+	ADDQ           $0x00000040, CX
+	ADDQ           $0x00000040, R13
 	ADDQ           $0x00000100, DX
-	DECQ           R14
-	JNZ            columns74
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 256(BX)
-	VMOVUPS        Y2, 512(BX)
-	VMOVUPS        Y3, 768(BX)
-	VMOVUPS        Y4, 32(BX)
-	VMOVUPS        Y5, 288(BX)
-	VMOVUPS        Y6, 544(BX)
-	VMOVUPS        Y7, 800(BX)
-	MOVQ           d16+8(FP), CX
-	SHLQ           $0x06, CX
-	SUBQ           CX, R13
-	MOVQ           q+32(FP), DX
-	LEAQ           (R13)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop70
+	SUBQ           $0x00000002, R14
+	JMP            columns88
 
-loopDone71:
+half86:
+	TESTQ      R14, R14
+	JZ         columnsDone87
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	ADDQ       $0x00000100, R11
+	SUBQ       $0x00000004, R12
+	JG         sameRow93
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow93:
+	VBROADCASTF128 (CX), Y8
+	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
+	VBROADCASTF128 (CX)(SI*1), Y9
+	VINSERTF128    $0x01, (CX)(R8*1), Y9, Y9
+	VUNPCKLPS      Y9, Y8, Y10
+	VUNPCKHPS      Y9, Y8, Y8
+	VBROADCASTF128 (CX)(SI*2), Y9
+	VINSERTF128    $0x01, (CX)(DI*2), Y9, Y9
+	VBROADCASTF128 (CX)(DI*1), Y11
+	VINSERTF128    $0x01, (CX)(R9*1), Y11, Y11
+	VUNPCKLPS      Y11, Y9, Y12
+	VUNPCKHPS      Y11, Y9, Y9
+	VSHUFPS        $0x44, Y12, Y10, Y11
+	VSHUFPS        $0xee, Y12, Y10, Y10
+	VSHUFPS        $0x44, Y9, Y8, Y12
+	VSHUFPS        $0xee, Y9, Y8, Y8
+	VBROADCASTSS   (DX), Y9
+	VFMADD231PS    Y9, Y11, Y0
+	VBROADCASTSS   4(DX), Y9
+	VFMADD231PS    Y9, Y11, Y1
+	VBROADCASTSS   8(DX), Y9
+	VFMADD231PS    Y9, Y11, Y2
+	VBROADCASTSS   12(DX), Y9
+	VFMADD231PS    Y9, Y11, Y3
+	VBROADCASTSS   16(DX), Y9
+	VFMADD231PS    Y9, Y10, Y0
+	VBROADCASTSS   20(DX), Y9
+	VFMADD231PS    Y9, Y10, Y1
+	VBROADCASTSS   24(DX), Y9
+	VFMADD231PS    Y9, Y10, Y2
+	VBROADCASTSS   28(DX), Y9
+	VFMADD231PS    Y9, Y10, Y3
+	VBROADCASTSS   32(DX), Y9
+	VFMADD231PS    Y9, Y12, Y0
+	VBROADCASTSS   36(DX), Y9
+	VFMADD231PS    Y9, Y12, Y1
+	VBROADCASTSS   40(DX), Y9
+	VFMADD231PS    Y9, Y12, Y2
+	VBROADCASTSS   44(DX), Y9
+	VFMADD231PS    Y9, Y12, Y3
+	VBROADCASTSS   48(DX), Y9
+	VFMADD231PS    Y9, Y8, Y0
+	VBROADCASTSS   52(DX), Y9
+	VFMADD231PS    Y9, Y8, Y1
+	VBROADCASTSS   56(DX), Y9
+	VFMADD231PS    Y9, Y8, Y2
+	VBROADCASTSS   60(DX), Y9
+	VFMADD231PS    Y9, Y8, Y3
+	VBROADCASTF128 (R13), Y8
+	VINSERTF128    $0x01, (R13)(SI*4), Y8, Y8
+	VBROADCASTF128 (R13)(SI*1), Y9
+	VINSERTF128    $0x01, (R13)(R8*1), Y9, Y9
+	VUNPCKLPS      Y9, Y8, Y10
+	VUNPCKHPS      Y9, Y8, Y8
+	VBROADCASTF128 (R13)(SI*2), Y9
+	VINSERTF128    $0x01, (R13)(DI*2), Y9, Y9
+	VBROADCASTF128 (R13)(DI*1), Y11
+	VINSERTF128    $0x01, (R13)(R9*1), Y11, Y11
+	VUNPCKLPS      Y11, Y9, Y12
+	VUNPCKHPS      Y11, Y9, Y9
+	VSHUFPS        $0x44, Y12, Y10, Y11
+	VSHUFPS        $0xee, Y12, Y10, Y10
+	VSHUFPS        $0x44, Y9, Y8, Y12
+	VSHUFPS        $0xee, Y9, Y8, Y8
+	VBROADCASTSS   (DX), Y9
+	VFMADD231PS    Y9, Y11, Y4
+	VBROADCASTSS   4(DX), Y9
+	VFMADD231PS    Y9, Y11, Y5
+	VBROADCASTSS   8(DX), Y9
+	VFMADD231PS    Y9, Y11, Y6
+	VBROADCASTSS   12(DX), Y9
+	VFMADD231PS    Y9, Y11, Y7
+	VBROADCASTSS   16(DX), Y9
+	VFMADD231PS    Y9, Y10, Y4
+	VBROADCASTSS   20(DX), Y9
+	VFMADD231PS    Y9, Y10, Y5
+	VBROADCASTSS   24(DX), Y9
+	VFMADD231PS    Y9, Y10, Y6
+	VBROADCASTSS   28(DX), Y9
+	VFMADD231PS    Y9, Y10, Y7
+	VBROADCASTSS   32(DX), Y9
+	VFMADD231PS    Y9, Y12, Y4
+	VBROADCASTSS   36(DX), Y9
+	VFMADD231PS    Y9, Y12, Y5
+	VBROADCASTSS   40(DX), Y9
+	VFMADD231PS    Y9, Y12, Y6
+	VBROADCASTSS   44(DX), Y9
+	VFMADD231PS    Y9, Y12, Y7
+	VBROADCASTSS   48(DX), Y9
+	VFMADD231PS    Y9, Y8, Y4
+	VBROADCASTSS   52(DX), Y9
+	VFMADD231PS    Y9, Y8, Y5
+	VBROADCASTSS   56(DX), Y9
+	VFMADD231PS    Y9, Y8, Y6
+	VBROADCASTSS   60(DX), Y9
+	VFMADD231PS    Y9, Y8, Y7
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	PREFETCHT0     128(R11)
+	PREFETCHT0     192(R11)
+	ADDQ           $0x00000100, R11
+	SUBQ           $0x00000004, R12
+	JG             sameRow94
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow94:
+	VBROADCASTF128 16(CX), Y8
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
+	VBROADCASTF128 16(CX)(SI*1), Y9
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y9, Y9
+	VUNPCKLPS      Y9, Y8, Y10
+	VUNPCKHPS      Y9, Y8, Y8
+	VBROADCASTF128 16(CX)(SI*2), Y9
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y9, Y9
+	VBROADCASTF128 16(CX)(DI*1), Y11
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y11, Y11
+	VUNPCKLPS      Y11, Y9, Y12
+	VUNPCKHPS      Y11, Y9, Y9
+	VSHUFPS        $0x44, Y12, Y10, Y11
+	VSHUFPS        $0xee, Y12, Y10, Y10
+	VSHUFPS        $0x44, Y9, Y8, Y12
+	VSHUFPS        $0xee, Y9, Y8, Y8
+	VBROADCASTSS   64(DX), Y9
+	VFMADD231PS    Y9, Y11, Y0
+	VBROADCASTSS   68(DX), Y9
+	VFMADD231PS    Y9, Y11, Y1
+	VBROADCASTSS   72(DX), Y9
+	VFMADD231PS    Y9, Y11, Y2
+	VBROADCASTSS   76(DX), Y9
+	VFMADD231PS    Y9, Y11, Y3
+	VBROADCASTSS   80(DX), Y9
+	VFMADD231PS    Y9, Y10, Y0
+	VBROADCASTSS   84(DX), Y9
+	VFMADD231PS    Y9, Y10, Y1
+	VBROADCASTSS   88(DX), Y9
+	VFMADD231PS    Y9, Y10, Y2
+	VBROADCASTSS   92(DX), Y9
+	VFMADD231PS    Y9, Y10, Y3
+	VBROADCASTSS   96(DX), Y9
+	VFMADD231PS    Y9, Y12, Y0
+	VBROADCASTSS   100(DX), Y9
+	VFMADD231PS    Y9, Y12, Y1
+	VBROADCASTSS   104(DX), Y9
+	VFMADD231PS    Y9, Y12, Y2
+	VBROADCASTSS   108(DX), Y9
+	VFMADD231PS    Y9, Y12, Y3
+	VBROADCASTSS   112(DX), Y9
+	VFMADD231PS    Y9, Y8, Y0
+	VBROADCASTSS   116(DX), Y9
+	VFMADD231PS    Y9, Y8, Y1
+	VBROADCASTSS   120(DX), Y9
+	VFMADD231PS    Y9, Y8, Y2
+	VBROADCASTSS   124(DX), Y9
+	VFMADD231PS    Y9, Y8, Y3
+	VBROADCASTF128 16(R13), Y8
+	VINSERTF128    $0x01, 16(R13)(SI*4), Y8, Y8
+	VBROADCASTF128 16(R13)(SI*1), Y9
+	VINSERTF128    $0x01, 16(R13)(R8*1), Y9, Y9
+	VUNPCKLPS      Y9, Y8, Y10
+	VUNPCKHPS      Y9, Y8, Y8
+	VBROADCASTF128 16(R13)(SI*2), Y9
+	VINSERTF128    $0x01, 16(R13)(DI*2), Y9, Y9
+	VBROADCASTF128 16(R13)(DI*1), Y11
+	VINSERTF128    $0x01, 16(R13)(R9*1), Y11, Y11
+	VUNPCKLPS      Y11, Y9, Y12
+	VUNPCKHPS      Y11, Y9, Y9
+	VSHUFPS        $0x44, Y12, Y10, Y11
+	VSHUFPS        $0xee, Y12, Y10, Y10
+	VSHUFPS        $0x44, Y9, Y8, Y12
+	VSHUFPS        $0xee, Y9, Y8, Y8
+	VBROADCASTSS   64(DX), Y9
+	VFMADD231PS    Y9, Y11, Y4
+	VBROADCASTSS   68(DX), Y9
+	VFMADD231PS    Y9, Y11, Y5
+	VBROADCASTSS   72(DX), Y9
+	VFMADD231PS    Y9, Y11, Y6
+	VBROADCASTSS   76(DX), Y9
+	VFMADD231PS    Y9, Y11, Y7
+	VBROADCASTSS   80(DX), Y9
+	VFMADD231PS    Y9, Y10, Y4
+	VBROADCASTSS   84(DX), Y9
+	VFMADD231PS    Y9, Y10, Y5
+	VBROADCASTSS   88(DX), Y9
+	VFMADD231PS    Y9, Y10, Y6
+	VBROADCASTSS   92(DX), Y9
+	VFMADD231PS    Y9, Y10, Y7
+	VBROADCASTSS   96(DX), Y9
+	VFMADD231PS    Y9, Y12, Y4
+	VBROADCASTSS   100(DX), Y9
+	VFMADD231PS    Y9, Y12, Y5
+	VBROADCASTSS   104(DX), Y9
+	VFMADD231PS    Y9, Y12, Y6
+	VBROADCASTSS   108(DX), Y9
+	VFMADD231PS    Y9, Y12, Y7
+	VBROADCASTSS   112(DX), Y9
+	VFMADD231PS    Y9, Y8, Y4
+	VBROADCASTSS   116(DX), Y9
+	VFMADD231PS    Y9, Y8, Y5
+	VBROADCASTSS   120(DX), Y9
+	VFMADD231PS    Y9, Y8, Y6
+	VBROADCASTSS   124(DX), Y9
+	VFMADD231PS    Y9, Y8, Y7
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000020, R13
+	ADDQ           $0x00000080, DX
+
+columnsDone87:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 256(BX)
+	VMOVUPS Y2, 512(BX)
+	VMOVUPS Y3, 768(BX)
+	VMOVUPS Y4, 32(BX)
+	VMOVUPS Y5, 288(BX)
+	VMOVUPS Y6, 544(BX)
+	VMOVUPS Y7, 800(BX)
+	MOVQ    d8+8(FP), CX
+	SHLQ    $0x05, CX
+	SUBQ    CX, R13
+	MOVQ    q+32(FP), DX
+	LEAQ    (R13)(SI*8), CX
+	ADDQ    $0x40, BX
+	DECQ    AX
+	JMP     loop82
+
+loopDone83:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
@@ -2165,16 +2873,16 @@ TEXT ·attnMix4AVX2(SB), NOSPLIT, $0-64
 	MOVQ ldout+48(FP), DI
 	MOVQ acc+56(FP), R8
 
-keys79:
+keys95:
 	TESTQ AX, AX
-	JLE   keysDone80
+	JLE   keysDone96
 	MOVQ  d16+8(FP), R9
 
-loop81:
+loop97:
 	CMPQ    R9, $0x00000001
-	JLT     done82
+	JLT     done98
 	TESTQ   R8, R8
-	JZ      fresh83
+	JZ      fresh99
 	MOVQ    SI, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -2188,9 +2896,9 @@ loop81:
 	VMOVUPS (R10), Y6
 	VMOVUPS 32(R10), Y7
 	ADDQ    DI, R10
-	JMP     ready84
+	JMP     ready100
 
-fresh83:
+fresh99:
 	MOVQ   SI, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -2205,16 +2913,16 @@ fresh83:
 	VXORPS Y7, Y7, Y7
 	ADDQ   DI, R10
 
-ready84:
+ready100:
 	MOVQ    CX, R10
 	MOVQ    DX, R11
 	MOVQ    $0x00000010, R12
 	CMPQ    AX, R12
 	CMOVQLT AX, R12
 
-loop85:
+loop101:
 	TESTQ        R12, R12
-	JZ           loopDone86
+	JZ           loopDone102
 	VBROADCASTSS (R10), Y8
 	VBROADCASTSS 256(R10), Y9
 	VBROADCASTSS 512(R10), Y10
@@ -2232,9 +2940,9 @@ loop85:
 	ADDQ         $0x04, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JMP          loop85
+	JMP          loop101
 
-loopDone86:
+loopDone102:
 	MOVQ    SI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -2251,9 +2959,9 @@ loopDone86:
 	ADDQ    $0x00000040, DX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000001, R9
-	JMP     loop81
+	JMP     loop97
 
-done82:
+done98:
 	MOVQ d16+8(FP), R8
 	SHLQ $0x06, R8
 	SUBQ R8, DX
@@ -2264,633 +2972,15 @@ done82:
 	ADDQ $0x40, CX
 	SUBQ $0x10, AX
 	MOVQ $0x00000001, R8
-	JMP  keys79
+	JMP  keys95
 
-keysDone80:
+keysDone96:
 	VZEROUPPER
 	RET
 
-// func attnScores5AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// func attnScores5AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
 TEXT ·attnScores5AVX2(SB), NOSPLIT, $0-64
-	MOVQ groups+0(FP), AX
-	MOVQ k+16(FP), CX
-	MOVQ q+32(FP), DX
-	MOVQ s+40(FP), BX
-	MOVQ ldk+24(FP), SI
-	LEAQ (SI)(SI*2), DI
-	LEAQ (SI)(SI*4), R8
-	LEAQ (DI)(SI*4), R9
-	MOVQ next+56(FP), R10
-	MOVQ (R10), R11
-	MOVQ 8(R10), R12
-
-loop87:
-	TESTQ   AX, AX
-	JZ      loopDone88
-	MOVQ    acc+48(FP), R13
-	TESTQ   R13, R13
-	JZ      fresh89
-	VMOVUPS (BX), Y0
-	VMOVUPS 256(BX), Y1
-	VMOVUPS 512(BX), Y2
-	VMOVUPS 768(BX), Y3
-	VMOVUPS 1024(BX), Y4
-	JMP     ready90
-
-fresh89:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-
-ready90:
-	MOVQ d16+8(FP), R13
-
-columns91:
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       $0x00000080, R11
-	SUBQ       $0x00000002, R12
-	JG         sameRow92
-	ADDQ       24(R10), R11
-	MOVQ       16(R10), R12
-
-sameRow92:
-	VBROADCASTF128 (CX), Y5
-	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
-	VBROADCASTF128 (CX)(SI*1), Y6
-	VINSERTF128    $0x01, (CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 (CX)(SI*2), Y6
-	VINSERTF128    $0x01, (CX)(DI*2), Y6, Y6
-	VBROADCASTF128 (CX)(DI*1), Y8
-	VINSERTF128    $0x01, (CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   (DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   4(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   8(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   12(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   16(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   32(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   36(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   40(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   44(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   48(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   64(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   68(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   72(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   76(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   80(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   96(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   100(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   104(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   108(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   112(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow93
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow93:
-	VBROADCASTF128 16(CX), Y5
-	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 16(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 16(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 16(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 16(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 16(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 16(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   128(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   132(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   136(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   140(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   144(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   160(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   164(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   168(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   172(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   176(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   192(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   196(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   200(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   204(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   208(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   224(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   228(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   232(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   236(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   240(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow94
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow94:
-	VBROADCASTF128 32(CX), Y5
-	VINSERTF128    $0x01, 32(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 32(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 32(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 32(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 32(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 32(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 32(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   256(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   260(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   264(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   268(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   272(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   288(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   292(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   296(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   300(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   304(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   320(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   324(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   328(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   332(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   336(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   352(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   356(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   360(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   364(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   368(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow95
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow95:
-	VBROADCASTF128 48(CX), Y5
-	VINSERTF128    $0x01, 48(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 48(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 48(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 48(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 48(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 48(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 48(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   384(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   388(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   392(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   396(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   400(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   416(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   420(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   424(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   428(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   432(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   448(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   452(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   456(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   460(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   464(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   480(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   484(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   488(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   492(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   496(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	ADDQ           $0x40, CX
-	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns91
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 256(BX)
-	VMOVUPS        Y2, 512(BX)
-	VMOVUPS        Y3, 768(BX)
-	VMOVUPS        Y4, 1024(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	MOVQ           acc+48(FP), R13
-	TESTQ          R13, R13
-	JZ             fresh96
-	VMOVUPS        32(BX), Y0
-	VMOVUPS        288(BX), Y1
-	VMOVUPS        544(BX), Y2
-	VMOVUPS        800(BX), Y3
-	VMOVUPS        1056(BX), Y4
-	JMP            ready97
-
-fresh96:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-
-ready97:
-	MOVQ d16+8(FP), R13
-
-columns98:
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       $0x00000080, R11
-	SUBQ       $0x00000002, R12
-	JG         sameRow99
-	ADDQ       24(R10), R11
-	MOVQ       16(R10), R12
-
-sameRow99:
-	VBROADCASTF128 (CX), Y5
-	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
-	VBROADCASTF128 (CX)(SI*1), Y6
-	VINSERTF128    $0x01, (CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 (CX)(SI*2), Y6
-	VINSERTF128    $0x01, (CX)(DI*2), Y6, Y6
-	VBROADCASTF128 (CX)(DI*1), Y8
-	VINSERTF128    $0x01, (CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   (DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   4(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   8(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   12(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   16(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   32(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   36(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   40(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   44(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   48(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   64(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   68(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   72(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   76(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   80(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   96(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   100(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   104(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   108(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   112(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow100
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow100:
-	VBROADCASTF128 16(CX), Y5
-	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 16(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 16(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 16(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 16(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 16(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 16(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   128(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   132(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   136(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   140(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   144(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   160(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   164(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   168(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   172(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   176(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   192(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   196(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   200(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   204(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   208(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   224(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   228(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   232(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   236(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   240(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow101
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow101:
-	VBROADCASTF128 32(CX), Y5
-	VINSERTF128    $0x01, 32(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 32(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 32(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 32(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 32(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 32(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 32(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   256(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   260(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   264(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   268(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   272(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   288(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   292(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   296(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   300(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   304(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   320(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   324(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   328(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   332(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   336(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   352(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   356(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   360(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   364(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   368(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow102
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow102:
-	VBROADCASTF128 48(CX), Y5
-	VINSERTF128    $0x01, 48(CX)(SI*4), Y5, Y5
-	VBROADCASTF128 48(CX)(SI*1), Y6
-	VINSERTF128    $0x01, 48(CX)(R8*1), Y6, Y6
-	VUNPCKLPS      Y6, Y5, Y7
-	VUNPCKHPS      Y6, Y5, Y5
-	VBROADCASTF128 48(CX)(SI*2), Y6
-	VINSERTF128    $0x01, 48(CX)(DI*2), Y6, Y6
-	VBROADCASTF128 48(CX)(DI*1), Y8
-	VINSERTF128    $0x01, 48(CX)(R9*1), Y8, Y8
-	VUNPCKLPS      Y8, Y6, Y9
-	VUNPCKHPS      Y8, Y6, Y6
-	VSHUFPS        $0x44, Y9, Y7, Y8
-	VSHUFPS        $0xee, Y9, Y7, Y7
-	VSHUFPS        $0x44, Y6, Y5, Y9
-	VSHUFPS        $0xee, Y6, Y5, Y5
-	VBROADCASTSS   384(DX), Y6
-	VFMADD231PS    Y6, Y8, Y0
-	VBROADCASTSS   388(DX), Y6
-	VFMADD231PS    Y6, Y8, Y1
-	VBROADCASTSS   392(DX), Y6
-	VFMADD231PS    Y6, Y8, Y2
-	VBROADCASTSS   396(DX), Y6
-	VFMADD231PS    Y6, Y8, Y3
-	VBROADCASTSS   400(DX), Y6
-	VFMADD231PS    Y6, Y8, Y4
-	VBROADCASTSS   416(DX), Y6
-	VFMADD231PS    Y6, Y7, Y0
-	VBROADCASTSS   420(DX), Y6
-	VFMADD231PS    Y6, Y7, Y1
-	VBROADCASTSS   424(DX), Y6
-	VFMADD231PS    Y6, Y7, Y2
-	VBROADCASTSS   428(DX), Y6
-	VFMADD231PS    Y6, Y7, Y3
-	VBROADCASTSS   432(DX), Y6
-	VFMADD231PS    Y6, Y7, Y4
-	VBROADCASTSS   448(DX), Y6
-	VFMADD231PS    Y6, Y9, Y0
-	VBROADCASTSS   452(DX), Y6
-	VFMADD231PS    Y6, Y9, Y1
-	VBROADCASTSS   456(DX), Y6
-	VFMADD231PS    Y6, Y9, Y2
-	VBROADCASTSS   460(DX), Y6
-	VFMADD231PS    Y6, Y9, Y3
-	VBROADCASTSS   464(DX), Y6
-	VFMADD231PS    Y6, Y9, Y4
-	VBROADCASTSS   480(DX), Y6
-	VFMADD231PS    Y6, Y5, Y0
-	VBROADCASTSS   484(DX), Y6
-	VFMADD231PS    Y6, Y5, Y1
-	VBROADCASTSS   488(DX), Y6
-	VFMADD231PS    Y6, Y5, Y2
-	VBROADCASTSS   492(DX), Y6
-	VFMADD231PS    Y6, Y5, Y3
-	VBROADCASTSS   496(DX), Y6
-	VFMADD231PS    Y6, Y5, Y4
-	ADDQ           $0x40, CX
-	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns98
-	VMOVUPS        Y0, 32(BX)
-	VMOVUPS        Y1, 288(BX)
-	VMOVUPS        Y2, 544(BX)
-	VMOVUPS        Y3, 800(BX)
-	VMOVUPS        Y4, 1056(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop87
-
-loopDone88:
-	MOVQ R11, (R10)
-	MOVQ R12, 8(R10)
-	VZEROUPPER
-	RET
-
-// func attnScores6AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
-// Requires: AVX, FMA3, MMX+
-TEXT ·attnScores6AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
 	MOVQ k+16(FP), CX
 	MOVQ q+32(FP), DX
@@ -2914,7 +3004,6 @@ loop103:
 	VMOVUPS 512(BX), Y2
 	VMOVUPS 768(BX), Y3
 	VMOVUPS 1024(BX), Y4
-	VMOVUPS 1280(BX), Y5
 	JMP     ready106
 
 fresh105:
@@ -2923,231 +3012,78 @@ fresh105:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
 
 ready106:
-	MOVQ d16+8(FP), R13
+	MOVQ d8+8(FP), R13
 
-columns107:
+columns109:
+	CMPQ       R13, $0x00000002
+	JL         half107
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow108
+	JG         sameRow110
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow108:
-	VBROADCASTF128 (CX), Y6
-	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
-	VBROADCASTF128 (CX)(SI*1), Y7
-	VINSERTF128    $0x01, (CX)(R8*1), Y7, Y7
-	VUNPCKLPS      Y7, Y6, Y8
-	VUNPCKHPS      Y7, Y6, Y6
-	VBROADCASTF128 (CX)(SI*2), Y7
-	VINSERTF128    $0x01, (CX)(DI*2), Y7, Y7
-	VBROADCASTF128 (CX)(DI*1), Y9
-	VINSERTF128    $0x01, (CX)(R9*1), Y9, Y9
-	VUNPCKLPS      Y9, Y7, Y10
-	VUNPCKHPS      Y9, Y7, Y7
-	VSHUFPS        $0x44, Y10, Y8, Y9
-	VSHUFPS        $0xee, Y10, Y8, Y8
-	VSHUFPS        $0x44, Y7, Y6, Y10
-	VSHUFPS        $0xee, Y7, Y6, Y6
-	VBROADCASTSS   (DX), Y7
-	VFMADD231PS    Y7, Y9, Y0
-	VBROADCASTSS   4(DX), Y7
-	VFMADD231PS    Y7, Y9, Y1
-	VBROADCASTSS   8(DX), Y7
-	VFMADD231PS    Y7, Y9, Y2
-	VBROADCASTSS   12(DX), Y7
-	VFMADD231PS    Y7, Y9, Y3
-	VBROADCASTSS   16(DX), Y7
-	VFMADD231PS    Y7, Y9, Y4
-	VBROADCASTSS   20(DX), Y7
-	VFMADD231PS    Y7, Y9, Y5
-	VBROADCASTSS   32(DX), Y7
-	VFMADD231PS    Y7, Y8, Y0
-	VBROADCASTSS   36(DX), Y7
-	VFMADD231PS    Y7, Y8, Y1
-	VBROADCASTSS   40(DX), Y7
-	VFMADD231PS    Y7, Y8, Y2
-	VBROADCASTSS   44(DX), Y7
-	VFMADD231PS    Y7, Y8, Y3
-	VBROADCASTSS   48(DX), Y7
-	VFMADD231PS    Y7, Y8, Y4
-	VBROADCASTSS   52(DX), Y7
-	VFMADD231PS    Y7, Y8, Y5
-	VBROADCASTSS   64(DX), Y7
-	VFMADD231PS    Y7, Y10, Y0
-	VBROADCASTSS   68(DX), Y7
-	VFMADD231PS    Y7, Y10, Y1
-	VBROADCASTSS   72(DX), Y7
-	VFMADD231PS    Y7, Y10, Y2
-	VBROADCASTSS   76(DX), Y7
-	VFMADD231PS    Y7, Y10, Y3
-	VBROADCASTSS   80(DX), Y7
-	VFMADD231PS    Y7, Y10, Y4
-	VBROADCASTSS   84(DX), Y7
-	VFMADD231PS    Y7, Y10, Y5
-	VBROADCASTSS   96(DX), Y7
-	VFMADD231PS    Y7, Y6, Y0
-	VBROADCASTSS   100(DX), Y7
-	VFMADD231PS    Y7, Y6, Y1
-	VBROADCASTSS   104(DX), Y7
-	VFMADD231PS    Y7, Y6, Y2
-	VBROADCASTSS   108(DX), Y7
-	VFMADD231PS    Y7, Y6, Y3
-	VBROADCASTSS   112(DX), Y7
-	VFMADD231PS    Y7, Y6, Y4
-	VBROADCASTSS   116(DX), Y7
-	VFMADD231PS    Y7, Y6, Y5
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow109
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
-sameRow109:
-	VBROADCASTF128 16(CX), Y6
-	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
-	VBROADCASTF128 16(CX)(SI*1), Y7
-	VINSERTF128    $0x01, 16(CX)(R8*1), Y7, Y7
-	VUNPCKLPS      Y7, Y6, Y8
-	VUNPCKHPS      Y7, Y6, Y6
-	VBROADCASTF128 16(CX)(SI*2), Y7
-	VINSERTF128    $0x01, 16(CX)(DI*2), Y7, Y7
-	VBROADCASTF128 16(CX)(DI*1), Y9
-	VINSERTF128    $0x01, 16(CX)(R9*1), Y9, Y9
-	VUNPCKLPS      Y9, Y7, Y10
-	VUNPCKHPS      Y9, Y7, Y7
-	VSHUFPS        $0x44, Y10, Y8, Y9
-	VSHUFPS        $0xee, Y10, Y8, Y8
-	VSHUFPS        $0x44, Y7, Y6, Y10
-	VSHUFPS        $0xee, Y7, Y6, Y6
-	VBROADCASTSS   128(DX), Y7
-	VFMADD231PS    Y7, Y9, Y0
-	VBROADCASTSS   132(DX), Y7
-	VFMADD231PS    Y7, Y9, Y1
-	VBROADCASTSS   136(DX), Y7
-	VFMADD231PS    Y7, Y9, Y2
-	VBROADCASTSS   140(DX), Y7
-	VFMADD231PS    Y7, Y9, Y3
-	VBROADCASTSS   144(DX), Y7
-	VFMADD231PS    Y7, Y9, Y4
-	VBROADCASTSS   148(DX), Y7
-	VFMADD231PS    Y7, Y9, Y5
-	VBROADCASTSS   160(DX), Y7
-	VFMADD231PS    Y7, Y8, Y0
-	VBROADCASTSS   164(DX), Y7
-	VFMADD231PS    Y7, Y8, Y1
-	VBROADCASTSS   168(DX), Y7
-	VFMADD231PS    Y7, Y8, Y2
-	VBROADCASTSS   172(DX), Y7
-	VFMADD231PS    Y7, Y8, Y3
-	VBROADCASTSS   176(DX), Y7
-	VFMADD231PS    Y7, Y8, Y4
-	VBROADCASTSS   180(DX), Y7
-	VFMADD231PS    Y7, Y8, Y5
-	VBROADCASTSS   192(DX), Y7
-	VFMADD231PS    Y7, Y10, Y0
-	VBROADCASTSS   196(DX), Y7
-	VFMADD231PS    Y7, Y10, Y1
-	VBROADCASTSS   200(DX), Y7
-	VFMADD231PS    Y7, Y10, Y2
-	VBROADCASTSS   204(DX), Y7
-	VFMADD231PS    Y7, Y10, Y3
-	VBROADCASTSS   208(DX), Y7
-	VFMADD231PS    Y7, Y10, Y4
-	VBROADCASTSS   212(DX), Y7
-	VFMADD231PS    Y7, Y10, Y5
-	VBROADCASTSS   224(DX), Y7
-	VFMADD231PS    Y7, Y6, Y0
-	VBROADCASTSS   228(DX), Y7
-	VFMADD231PS    Y7, Y6, Y1
-	VBROADCASTSS   232(DX), Y7
-	VFMADD231PS    Y7, Y6, Y2
-	VBROADCASTSS   236(DX), Y7
-	VFMADD231PS    Y7, Y6, Y3
-	VBROADCASTSS   240(DX), Y7
-	VFMADD231PS    Y7, Y6, Y4
-	VBROADCASTSS   244(DX), Y7
-	VFMADD231PS    Y7, Y6, Y5
-	PREFETCHT0     (R11)
-	PREFETCHT0     64(R11)
-	ADDQ           $0x00000080, R11
-	SUBQ           $0x00000002, R12
-	JG             sameRow110
-	ADDQ           24(R10), R11
-	MOVQ           16(R10), R12
-
 sameRow110:
-	VBROADCASTF128 32(CX), Y6
-	VINSERTF128    $0x01, 32(CX)(SI*4), Y6, Y6
-	VBROADCASTF128 32(CX)(SI*1), Y7
-	VINSERTF128    $0x01, 32(CX)(R8*1), Y7, Y7
-	VUNPCKLPS      Y7, Y6, Y8
-	VUNPCKHPS      Y7, Y6, Y6
-	VBROADCASTF128 32(CX)(SI*2), Y7
-	VINSERTF128    $0x01, 32(CX)(DI*2), Y7, Y7
-	VBROADCASTF128 32(CX)(DI*1), Y9
-	VINSERTF128    $0x01, 32(CX)(R9*1), Y9, Y9
-	VUNPCKLPS      Y9, Y7, Y10
-	VUNPCKHPS      Y9, Y7, Y7
-	VSHUFPS        $0x44, Y10, Y8, Y9
-	VSHUFPS        $0xee, Y10, Y8, Y8
-	VSHUFPS        $0x44, Y7, Y6, Y10
-	VSHUFPS        $0xee, Y7, Y6, Y6
-	VBROADCASTSS   256(DX), Y7
-	VFMADD231PS    Y7, Y9, Y0
-	VBROADCASTSS   260(DX), Y7
-	VFMADD231PS    Y7, Y9, Y1
-	VBROADCASTSS   264(DX), Y7
-	VFMADD231PS    Y7, Y9, Y2
-	VBROADCASTSS   268(DX), Y7
-	VFMADD231PS    Y7, Y9, Y3
-	VBROADCASTSS   272(DX), Y7
-	VFMADD231PS    Y7, Y9, Y4
-	VBROADCASTSS   276(DX), Y7
-	VFMADD231PS    Y7, Y9, Y5
-	VBROADCASTSS   288(DX), Y7
-	VFMADD231PS    Y7, Y8, Y0
-	VBROADCASTSS   292(DX), Y7
-	VFMADD231PS    Y7, Y8, Y1
-	VBROADCASTSS   296(DX), Y7
-	VFMADD231PS    Y7, Y8, Y2
-	VBROADCASTSS   300(DX), Y7
-	VFMADD231PS    Y7, Y8, Y3
-	VBROADCASTSS   304(DX), Y7
-	VFMADD231PS    Y7, Y8, Y4
-	VBROADCASTSS   308(DX), Y7
-	VFMADD231PS    Y7, Y8, Y5
-	VBROADCASTSS   320(DX), Y7
-	VFMADD231PS    Y7, Y10, Y0
-	VBROADCASTSS   324(DX), Y7
-	VFMADD231PS    Y7, Y10, Y1
-	VBROADCASTSS   328(DX), Y7
-	VFMADD231PS    Y7, Y10, Y2
-	VBROADCASTSS   332(DX), Y7
-	VFMADD231PS    Y7, Y10, Y3
-	VBROADCASTSS   336(DX), Y7
-	VFMADD231PS    Y7, Y10, Y4
-	VBROADCASTSS   340(DX), Y7
-	VFMADD231PS    Y7, Y10, Y5
-	VBROADCASTSS   352(DX), Y7
-	VFMADD231PS    Y7, Y6, Y0
-	VBROADCASTSS   356(DX), Y7
-	VFMADD231PS    Y7, Y6, Y1
-	VBROADCASTSS   360(DX), Y7
-	VFMADD231PS    Y7, Y6, Y2
-	VBROADCASTSS   364(DX), Y7
-	VFMADD231PS    Y7, Y6, Y3
-	VBROADCASTSS   368(DX), Y7
-	VFMADD231PS    Y7, Y6, Y4
-	VBROADCASTSS   372(DX), Y7
-	VFMADD231PS    Y7, Y6, Y5
+	VBROADCASTF128 (CX), Y5
+	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
+	VBROADCASTF128 (CX)(SI*1), Y6
+	VINSERTF128    $0x01, (CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 (CX)(SI*2), Y6
+	VINSERTF128    $0x01, (CX)(DI*2), Y6, Y6
+	VBROADCASTF128 (CX)(DI*1), Y8
+	VINSERTF128    $0x01, (CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   (DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   4(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   8(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   12(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   16(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   32(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   36(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   40(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   44(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   48(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   64(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   68(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   72(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   76(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   80(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   96(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   100(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   104(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   108(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   112(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
 	PREFETCHT0     (R11)
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
@@ -3157,97 +3093,819 @@ sameRow110:
 	MOVQ           16(R10), R12
 
 sameRow111:
-	VBROADCASTF128 48(CX), Y6
-	VINSERTF128    $0x01, 48(CX)(SI*4), Y6, Y6
-	VBROADCASTF128 48(CX)(SI*1), Y7
-	VINSERTF128    $0x01, 48(CX)(R8*1), Y7, Y7
-	VUNPCKLPS      Y7, Y6, Y8
-	VUNPCKHPS      Y7, Y6, Y6
-	VBROADCASTF128 48(CX)(SI*2), Y7
-	VINSERTF128    $0x01, 48(CX)(DI*2), Y7, Y7
-	VBROADCASTF128 48(CX)(DI*1), Y9
-	VINSERTF128    $0x01, 48(CX)(R9*1), Y9, Y9
-	VUNPCKLPS      Y9, Y7, Y10
-	VUNPCKHPS      Y9, Y7, Y7
-	VSHUFPS        $0x44, Y10, Y8, Y9
-	VSHUFPS        $0xee, Y10, Y8, Y8
-	VSHUFPS        $0x44, Y7, Y6, Y10
-	VSHUFPS        $0xee, Y7, Y6, Y6
-	VBROADCASTSS   384(DX), Y7
-	VFMADD231PS    Y7, Y9, Y0
-	VBROADCASTSS   388(DX), Y7
-	VFMADD231PS    Y7, Y9, Y1
-	VBROADCASTSS   392(DX), Y7
-	VFMADD231PS    Y7, Y9, Y2
-	VBROADCASTSS   396(DX), Y7
-	VFMADD231PS    Y7, Y9, Y3
-	VBROADCASTSS   400(DX), Y7
-	VFMADD231PS    Y7, Y9, Y4
-	VBROADCASTSS   404(DX), Y7
-	VFMADD231PS    Y7, Y9, Y5
-	VBROADCASTSS   416(DX), Y7
-	VFMADD231PS    Y7, Y8, Y0
-	VBROADCASTSS   420(DX), Y7
-	VFMADD231PS    Y7, Y8, Y1
-	VBROADCASTSS   424(DX), Y7
-	VFMADD231PS    Y7, Y8, Y2
-	VBROADCASTSS   428(DX), Y7
-	VFMADD231PS    Y7, Y8, Y3
-	VBROADCASTSS   432(DX), Y7
-	VFMADD231PS    Y7, Y8, Y4
-	VBROADCASTSS   436(DX), Y7
-	VFMADD231PS    Y7, Y8, Y5
-	VBROADCASTSS   448(DX), Y7
-	VFMADD231PS    Y7, Y10, Y0
-	VBROADCASTSS   452(DX), Y7
-	VFMADD231PS    Y7, Y10, Y1
-	VBROADCASTSS   456(DX), Y7
-	VFMADD231PS    Y7, Y10, Y2
-	VBROADCASTSS   460(DX), Y7
-	VFMADD231PS    Y7, Y10, Y3
-	VBROADCASTSS   464(DX), Y7
-	VFMADD231PS    Y7, Y10, Y4
-	VBROADCASTSS   468(DX), Y7
-	VFMADD231PS    Y7, Y10, Y5
-	VBROADCASTSS   480(DX), Y7
-	VFMADD231PS    Y7, Y6, Y0
-	VBROADCASTSS   484(DX), Y7
-	VFMADD231PS    Y7, Y6, Y1
-	VBROADCASTSS   488(DX), Y7
-	VFMADD231PS    Y7, Y6, Y2
-	VBROADCASTSS   492(DX), Y7
-	VFMADD231PS    Y7, Y6, Y3
-	VBROADCASTSS   496(DX), Y7
-	VFMADD231PS    Y7, Y6, Y4
-	VBROADCASTSS   500(DX), Y7
-	VFMADD231PS    Y7, Y6, Y5
-	ADDQ           $0x40, CX
-	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns107
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 256(BX)
-	VMOVUPS        Y2, 512(BX)
-	VMOVUPS        Y3, 768(BX)
-	VMOVUPS        Y4, 1024(BX)
-	VMOVUPS        Y5, 1280(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	MOVQ           acc+48(FP), R13
-	TESTQ          R13, R13
-	JZ             fresh112
-	VMOVUPS        32(BX), Y0
-	VMOVUPS        288(BX), Y1
-	VMOVUPS        544(BX), Y2
-	VMOVUPS        800(BX), Y3
-	VMOVUPS        1056(BX), Y4
-	VMOVUPS        1312(BX), Y5
-	JMP            ready113
+	VBROADCASTF128 16(CX), Y5
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 16(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 16(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 16(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   128(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   132(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   136(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   140(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   144(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   160(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   164(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   168(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   172(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   176(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   192(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   196(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   200(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   204(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   208(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   224(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   228(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   232(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   236(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   240(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow112
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
 
-fresh112:
+sameRow112:
+	VBROADCASTF128 32(CX), Y5
+	VINSERTF128    $0x01, 32(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 32(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 32(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 32(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 32(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 32(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 32(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   256(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   260(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   264(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   268(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   272(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   288(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   292(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   296(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   300(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   304(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   320(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   324(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   328(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   332(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   336(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   352(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   356(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   360(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   364(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   368(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow113
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow113:
+	VBROADCASTF128 48(CX), Y5
+	VINSERTF128    $0x01, 48(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 48(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 48(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 48(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 48(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 48(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 48(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   384(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   388(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   392(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   396(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   400(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   416(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   420(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   424(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   428(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   432(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   448(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   452(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   456(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   460(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   464(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   480(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   484(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   488(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   492(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   496(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	ADDQ           $0x00000040, CX
+	ADDQ           $0x00000200, DX
+	SUBQ           $0x00000002, R13
+	JMP            columns109
+
+half107:
+	TESTQ      R13, R13
+	JZ         columnsDone108
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow114
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow114:
+	VBROADCASTF128 (CX), Y5
+	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
+	VBROADCASTF128 (CX)(SI*1), Y6
+	VINSERTF128    $0x01, (CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 (CX)(SI*2), Y6
+	VINSERTF128    $0x01, (CX)(DI*2), Y6, Y6
+	VBROADCASTF128 (CX)(DI*1), Y8
+	VINSERTF128    $0x01, (CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   (DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   4(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   8(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   12(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   16(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   32(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   36(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   40(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   44(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   48(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   64(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   68(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   72(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   76(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   80(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   96(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   100(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   104(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   108(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   112(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow115
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow115:
+	VBROADCASTF128 16(CX), Y5
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 16(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 16(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 16(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   128(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   132(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   136(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   140(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   144(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   160(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   164(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   168(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   172(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   176(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   192(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   196(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   200(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   204(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   208(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   224(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   228(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   232(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   236(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   240(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000100, DX
+
+columnsDone108:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 256(BX)
+	VMOVUPS Y2, 512(BX)
+	VMOVUPS Y3, 768(BX)
+	VMOVUPS Y4, 1024(BX)
+	MOVQ    d8+8(FP), DX
+	SHLQ    $0x05, DX
+	SUBQ    DX, CX
+	MOVQ    q+32(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh116
+	VMOVUPS 32(BX), Y0
+	VMOVUPS 288(BX), Y1
+	VMOVUPS 544(BX), Y2
+	VMOVUPS 800(BX), Y3
+	VMOVUPS 1056(BX), Y4
+	JMP     ready117
+
+fresh116:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+
+ready117:
+	MOVQ d8+8(FP), R13
+
+columns120:
+	CMPQ       R13, $0x00000002
+	JL         half118
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow121
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow121:
+	VBROADCASTF128 (CX), Y5
+	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
+	VBROADCASTF128 (CX)(SI*1), Y6
+	VINSERTF128    $0x01, (CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 (CX)(SI*2), Y6
+	VINSERTF128    $0x01, (CX)(DI*2), Y6, Y6
+	VBROADCASTF128 (CX)(DI*1), Y8
+	VINSERTF128    $0x01, (CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   (DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   4(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   8(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   12(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   16(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   32(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   36(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   40(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   44(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   48(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   64(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   68(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   72(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   76(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   80(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   96(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   100(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   104(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   108(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   112(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow122
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow122:
+	VBROADCASTF128 16(CX), Y5
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 16(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 16(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 16(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   128(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   132(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   136(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   140(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   144(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   160(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   164(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   168(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   172(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   176(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   192(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   196(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   200(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   204(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   208(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   224(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   228(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   232(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   236(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   240(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow123
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow123:
+	VBROADCASTF128 32(CX), Y5
+	VINSERTF128    $0x01, 32(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 32(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 32(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 32(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 32(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 32(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 32(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   256(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   260(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   264(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   268(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   272(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   288(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   292(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   296(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   300(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   304(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   320(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   324(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   328(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   332(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   336(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   352(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   356(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   360(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   364(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   368(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow124
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow124:
+	VBROADCASTF128 48(CX), Y5
+	VINSERTF128    $0x01, 48(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 48(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 48(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 48(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 48(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 48(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 48(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   384(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   388(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   392(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   396(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   400(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   416(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   420(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   424(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   428(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   432(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   448(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   452(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   456(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   460(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   464(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   480(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   484(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   488(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   492(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   496(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	ADDQ           $0x00000040, CX
+	ADDQ           $0x00000200, DX
+	SUBQ           $0x00000002, R13
+	JMP            columns120
+
+half118:
+	TESTQ      R13, R13
+	JZ         columnsDone119
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow125
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow125:
+	VBROADCASTF128 (CX), Y5
+	VINSERTF128    $0x01, (CX)(SI*4), Y5, Y5
+	VBROADCASTF128 (CX)(SI*1), Y6
+	VINSERTF128    $0x01, (CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 (CX)(SI*2), Y6
+	VINSERTF128    $0x01, (CX)(DI*2), Y6, Y6
+	VBROADCASTF128 (CX)(DI*1), Y8
+	VINSERTF128    $0x01, (CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   (DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   4(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   8(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   12(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   16(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   32(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   36(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   40(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   44(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   48(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   64(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   68(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   72(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   76(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   80(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   96(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   100(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   104(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   108(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   112(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow126
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow126:
+	VBROADCASTF128 16(CX), Y5
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y5, Y5
+	VBROADCASTF128 16(CX)(SI*1), Y6
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y6, Y6
+	VUNPCKLPS      Y6, Y5, Y7
+	VUNPCKHPS      Y6, Y5, Y5
+	VBROADCASTF128 16(CX)(SI*2), Y6
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y6, Y6
+	VBROADCASTF128 16(CX)(DI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y8, Y8
+	VUNPCKLPS      Y8, Y6, Y9
+	VUNPCKHPS      Y8, Y6, Y6
+	VSHUFPS        $0x44, Y9, Y7, Y8
+	VSHUFPS        $0xee, Y9, Y7, Y7
+	VSHUFPS        $0x44, Y6, Y5, Y9
+	VSHUFPS        $0xee, Y6, Y5, Y5
+	VBROADCASTSS   128(DX), Y6
+	VFMADD231PS    Y6, Y8, Y0
+	VBROADCASTSS   132(DX), Y6
+	VFMADD231PS    Y6, Y8, Y1
+	VBROADCASTSS   136(DX), Y6
+	VFMADD231PS    Y6, Y8, Y2
+	VBROADCASTSS   140(DX), Y6
+	VFMADD231PS    Y6, Y8, Y3
+	VBROADCASTSS   144(DX), Y6
+	VFMADD231PS    Y6, Y8, Y4
+	VBROADCASTSS   160(DX), Y6
+	VFMADD231PS    Y6, Y7, Y0
+	VBROADCASTSS   164(DX), Y6
+	VFMADD231PS    Y6, Y7, Y1
+	VBROADCASTSS   168(DX), Y6
+	VFMADD231PS    Y6, Y7, Y2
+	VBROADCASTSS   172(DX), Y6
+	VFMADD231PS    Y6, Y7, Y3
+	VBROADCASTSS   176(DX), Y6
+	VFMADD231PS    Y6, Y7, Y4
+	VBROADCASTSS   192(DX), Y6
+	VFMADD231PS    Y6, Y9, Y0
+	VBROADCASTSS   196(DX), Y6
+	VFMADD231PS    Y6, Y9, Y1
+	VBROADCASTSS   200(DX), Y6
+	VFMADD231PS    Y6, Y9, Y2
+	VBROADCASTSS   204(DX), Y6
+	VFMADD231PS    Y6, Y9, Y3
+	VBROADCASTSS   208(DX), Y6
+	VFMADD231PS    Y6, Y9, Y4
+	VBROADCASTSS   224(DX), Y6
+	VFMADD231PS    Y6, Y5, Y0
+	VBROADCASTSS   228(DX), Y6
+	VFMADD231PS    Y6, Y5, Y1
+	VBROADCASTSS   232(DX), Y6
+	VFMADD231PS    Y6, Y5, Y2
+	VBROADCASTSS   236(DX), Y6
+	VFMADD231PS    Y6, Y5, Y3
+	VBROADCASTSS   240(DX), Y6
+	VFMADD231PS    Y6, Y5, Y4
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000100, DX
+
+columnsDone119:
+	VMOVUPS Y0, 32(BX)
+	VMOVUPS Y1, 288(BX)
+	VMOVUPS Y2, 544(BX)
+	VMOVUPS Y3, 800(BX)
+	VMOVUPS Y4, 1056(BX)
+	MOVQ    d8+8(FP), DX
+	SHLQ    $0x05, DX
+	SUBQ    DX, CX
+	MOVQ    q+32(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	ADDQ    $0x40, BX
+	DECQ    AX
+	JMP     loop103
+
+loopDone104:
+	MOVQ R11, (R10)
+	MOVQ R12, 8(R10)
+	VZEROUPPER
+	RET
+
+// func attnScores6AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// Requires: AVX, FMA3, MMX+
+TEXT ·attnScores6AVX2(SB), NOSPLIT, $0-64
+	MOVQ groups+0(FP), AX
+	MOVQ k+16(FP), CX
+	MOVQ q+32(FP), DX
+	MOVQ s+40(FP), BX
+	MOVQ ldk+24(FP), SI
+	LEAQ (SI)(SI*2), DI
+	LEAQ (SI)(SI*4), R8
+	LEAQ (DI)(SI*4), R9
+	MOVQ next+56(FP), R10
+	MOVQ (R10), R11
+	MOVQ 8(R10), R12
+
+loop127:
+	TESTQ   AX, AX
+	JZ      loopDone128
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh129
+	VMOVUPS (BX), Y0
+	VMOVUPS 256(BX), Y1
+	VMOVUPS 512(BX), Y2
+	VMOVUPS 768(BX), Y3
+	VMOVUPS 1024(BX), Y4
+	VMOVUPS 1280(BX), Y5
+	JMP     ready130
+
+fresh129:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3255,19 +3913,21 @@ fresh112:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-ready113:
-	MOVQ d16+8(FP), R13
+ready130:
+	MOVQ d8+8(FP), R13
 
-columns114:
+columns133:
+	CMPQ       R13, $0x00000002
+	JL         half131
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow115
+	JG         sameRow134
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow115:
+sameRow134:
 	VBROADCASTF128 (CX), Y6
 	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
 	VBROADCASTF128 (CX)(SI*1), Y7
@@ -3336,11 +3996,11 @@ sameRow115:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow116
+	JG             sameRow135
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow116:
+sameRow135:
 	VBROADCASTF128 16(CX), Y6
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 16(CX)(SI*1), Y7
@@ -3409,11 +4069,11 @@ sameRow116:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow117
+	JG             sameRow136
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow117:
+sameRow136:
 	VBROADCASTF128 32(CX), Y6
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 32(CX)(SI*1), Y7
@@ -3482,11 +4142,11 @@ sameRow117:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow118
+	JG             sameRow137
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow118:
+sameRow137:
 	VBROADCASTF128 48(CX), Y6
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y6, Y6
 	VBROADCASTF128 48(CX)(SI*1), Y7
@@ -3551,32 +4211,672 @@ sameRow118:
 	VFMADD231PS    Y7, Y6, Y4
 	VBROADCASTSS   500(DX), Y7
 	VFMADD231PS    Y7, Y6, Y5
-	ADDQ           $0x40, CX
+	ADDQ           $0x00000040, CX
 	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns114
-	VMOVUPS        Y0, 32(BX)
-	VMOVUPS        Y1, 288(BX)
-	VMOVUPS        Y2, 544(BX)
-	VMOVUPS        Y3, 800(BX)
-	VMOVUPS        Y4, 1056(BX)
-	VMOVUPS        Y5, 1312(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop103
+	SUBQ           $0x00000002, R13
+	JMP            columns133
 
-loopDone104:
+half131:
+	TESTQ      R13, R13
+	JZ         columnsDone132
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow138
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow138:
+	VBROADCASTF128 (CX), Y6
+	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
+	VBROADCASTF128 (CX)(SI*1), Y7
+	VINSERTF128    $0x01, (CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 (CX)(SI*2), Y7
+	VINSERTF128    $0x01, (CX)(DI*2), Y7, Y7
+	VBROADCASTF128 (CX)(DI*1), Y9
+	VINSERTF128    $0x01, (CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   (DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   4(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   8(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   12(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   16(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   20(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   32(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   36(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   40(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   44(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   48(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   52(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   64(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   68(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   72(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   76(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   80(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   84(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   96(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   100(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   104(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   108(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   112(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   116(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow139
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow139:
+	VBROADCASTF128 16(CX), Y6
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 16(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 16(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 16(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   128(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   132(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   136(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   140(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   144(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   148(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   160(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   164(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   168(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   172(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   176(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   180(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   192(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   196(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   200(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   204(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   208(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   212(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   224(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   228(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   232(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   236(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   240(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   244(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000100, DX
+
+columnsDone132:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 256(BX)
+	VMOVUPS Y2, 512(BX)
+	VMOVUPS Y3, 768(BX)
+	VMOVUPS Y4, 1024(BX)
+	VMOVUPS Y5, 1280(BX)
+	MOVQ    d8+8(FP), DX
+	SHLQ    $0x05, DX
+	SUBQ    DX, CX
+	MOVQ    q+32(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh140
+	VMOVUPS 32(BX), Y0
+	VMOVUPS 288(BX), Y1
+	VMOVUPS 544(BX), Y2
+	VMOVUPS 800(BX), Y3
+	VMOVUPS 1056(BX), Y4
+	VMOVUPS 1312(BX), Y5
+	JMP     ready141
+
+fresh140:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+ready141:
+	MOVQ d8+8(FP), R13
+
+columns144:
+	CMPQ       R13, $0x00000002
+	JL         half142
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow145
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow145:
+	VBROADCASTF128 (CX), Y6
+	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
+	VBROADCASTF128 (CX)(SI*1), Y7
+	VINSERTF128    $0x01, (CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 (CX)(SI*2), Y7
+	VINSERTF128    $0x01, (CX)(DI*2), Y7, Y7
+	VBROADCASTF128 (CX)(DI*1), Y9
+	VINSERTF128    $0x01, (CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   (DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   4(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   8(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   12(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   16(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   20(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   32(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   36(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   40(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   44(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   48(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   52(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   64(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   68(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   72(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   76(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   80(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   84(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   96(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   100(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   104(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   108(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   112(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   116(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow146
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow146:
+	VBROADCASTF128 16(CX), Y6
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 16(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 16(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 16(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   128(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   132(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   136(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   140(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   144(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   148(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   160(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   164(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   168(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   172(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   176(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   180(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   192(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   196(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   200(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   204(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   208(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   212(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   224(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   228(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   232(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   236(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   240(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   244(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow147
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow147:
+	VBROADCASTF128 32(CX), Y6
+	VINSERTF128    $0x01, 32(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 32(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 32(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 32(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 32(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 32(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 32(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   256(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   260(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   264(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   268(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   272(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   276(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   288(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   292(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   296(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   300(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   304(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   308(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   320(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   324(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   328(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   332(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   336(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   340(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   352(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   356(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   360(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   364(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   368(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   372(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow148
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow148:
+	VBROADCASTF128 48(CX), Y6
+	VINSERTF128    $0x01, 48(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 48(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 48(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 48(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 48(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 48(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 48(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   384(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   388(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   392(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   396(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   400(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   404(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   416(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   420(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   424(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   428(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   432(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   436(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   448(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   452(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   456(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   460(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   464(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   468(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   480(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   484(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   488(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   492(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   496(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   500(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	ADDQ           $0x00000040, CX
+	ADDQ           $0x00000200, DX
+	SUBQ           $0x00000002, R13
+	JMP            columns144
+
+half142:
+	TESTQ      R13, R13
+	JZ         columnsDone143
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow149
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow149:
+	VBROADCASTF128 (CX), Y6
+	VINSERTF128    $0x01, (CX)(SI*4), Y6, Y6
+	VBROADCASTF128 (CX)(SI*1), Y7
+	VINSERTF128    $0x01, (CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 (CX)(SI*2), Y7
+	VINSERTF128    $0x01, (CX)(DI*2), Y7, Y7
+	VBROADCASTF128 (CX)(DI*1), Y9
+	VINSERTF128    $0x01, (CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   (DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   4(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   8(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   12(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   16(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   20(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   32(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   36(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   40(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   44(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   48(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   52(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   64(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   68(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   72(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   76(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   80(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   84(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   96(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   100(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   104(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   108(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   112(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   116(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow150
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow150:
+	VBROADCASTF128 16(CX), Y6
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y6, Y6
+	VBROADCASTF128 16(CX)(SI*1), Y7
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y7, Y7
+	VUNPCKLPS      Y7, Y6, Y8
+	VUNPCKHPS      Y7, Y6, Y6
+	VBROADCASTF128 16(CX)(SI*2), Y7
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y7, Y7
+	VBROADCASTF128 16(CX)(DI*1), Y9
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y9, Y9
+	VUNPCKLPS      Y9, Y7, Y10
+	VUNPCKHPS      Y9, Y7, Y7
+	VSHUFPS        $0x44, Y10, Y8, Y9
+	VSHUFPS        $0xee, Y10, Y8, Y8
+	VSHUFPS        $0x44, Y7, Y6, Y10
+	VSHUFPS        $0xee, Y7, Y6, Y6
+	VBROADCASTSS   128(DX), Y7
+	VFMADD231PS    Y7, Y9, Y0
+	VBROADCASTSS   132(DX), Y7
+	VFMADD231PS    Y7, Y9, Y1
+	VBROADCASTSS   136(DX), Y7
+	VFMADD231PS    Y7, Y9, Y2
+	VBROADCASTSS   140(DX), Y7
+	VFMADD231PS    Y7, Y9, Y3
+	VBROADCASTSS   144(DX), Y7
+	VFMADD231PS    Y7, Y9, Y4
+	VBROADCASTSS   148(DX), Y7
+	VFMADD231PS    Y7, Y9, Y5
+	VBROADCASTSS   160(DX), Y7
+	VFMADD231PS    Y7, Y8, Y0
+	VBROADCASTSS   164(DX), Y7
+	VFMADD231PS    Y7, Y8, Y1
+	VBROADCASTSS   168(DX), Y7
+	VFMADD231PS    Y7, Y8, Y2
+	VBROADCASTSS   172(DX), Y7
+	VFMADD231PS    Y7, Y8, Y3
+	VBROADCASTSS   176(DX), Y7
+	VFMADD231PS    Y7, Y8, Y4
+	VBROADCASTSS   180(DX), Y7
+	VFMADD231PS    Y7, Y8, Y5
+	VBROADCASTSS   192(DX), Y7
+	VFMADD231PS    Y7, Y10, Y0
+	VBROADCASTSS   196(DX), Y7
+	VFMADD231PS    Y7, Y10, Y1
+	VBROADCASTSS   200(DX), Y7
+	VFMADD231PS    Y7, Y10, Y2
+	VBROADCASTSS   204(DX), Y7
+	VFMADD231PS    Y7, Y10, Y3
+	VBROADCASTSS   208(DX), Y7
+	VFMADD231PS    Y7, Y10, Y4
+	VBROADCASTSS   212(DX), Y7
+	VFMADD231PS    Y7, Y10, Y5
+	VBROADCASTSS   224(DX), Y7
+	VFMADD231PS    Y7, Y6, Y0
+	VBROADCASTSS   228(DX), Y7
+	VFMADD231PS    Y7, Y6, Y1
+	VBROADCASTSS   232(DX), Y7
+	VFMADD231PS    Y7, Y6, Y2
+	VBROADCASTSS   236(DX), Y7
+	VFMADD231PS    Y7, Y6, Y3
+	VBROADCASTSS   240(DX), Y7
+	VFMADD231PS    Y7, Y6, Y4
+	VBROADCASTSS   244(DX), Y7
+	VFMADD231PS    Y7, Y6, Y5
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000100, DX
+
+columnsDone143:
+	VMOVUPS Y0, 32(BX)
+	VMOVUPS Y1, 288(BX)
+	VMOVUPS Y2, 544(BX)
+	VMOVUPS Y3, 800(BX)
+	VMOVUPS Y4, 1056(BX)
+	VMOVUPS Y5, 1312(BX)
+	MOVQ    d8+8(FP), DX
+	SHLQ    $0x05, DX
+	SUBQ    DX, CX
+	MOVQ    q+32(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	ADDQ    $0x40, BX
+	DECQ    AX
+	JMP     loop127
+
+loopDone128:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
 	RET
 
-// func attnScores7AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// func attnScores7AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
 TEXT ·attnScores7AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
@@ -3591,12 +4891,12 @@ TEXT ·attnScores7AVX2(SB), NOSPLIT, $0-64
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop119:
+loop151:
 	TESTQ   AX, AX
-	JZ      loopDone120
+	JZ      loopDone152
 	MOVQ    acc+48(FP), R13
 	TESTQ   R13, R13
-	JZ      fresh121
+	JZ      fresh153
 	VMOVUPS (BX), Y0
 	VMOVUPS 256(BX), Y1
 	VMOVUPS 512(BX), Y2
@@ -3604,9 +4904,9 @@ loop119:
 	VMOVUPS 1024(BX), Y4
 	VMOVUPS 1280(BX), Y5
 	VMOVUPS 1536(BX), Y6
-	JMP     ready122
+	JMP     ready154
 
-fresh121:
+fresh153:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3615,19 +4915,21 @@ fresh121:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 
-ready122:
-	MOVQ d16+8(FP), R13
+ready154:
+	MOVQ d8+8(FP), R13
 
-columns123:
+columns157:
+	CMPQ       R13, $0x00000002
+	JL         half155
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow124
+	JG         sameRow158
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow124:
+sameRow158:
 	VBROADCASTF128 (CX), Y7
 	VINSERTF128    $0x01, (CX)(SI*4), Y7, Y7
 	VBROADCASTF128 (CX)(SI*1), Y8
@@ -3704,11 +5006,11 @@ sameRow124:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow125
+	JG             sameRow159
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow125:
+sameRow159:
 	VBROADCASTF128 16(CX), Y7
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y7, Y7
 	VBROADCASTF128 16(CX)(SI*1), Y8
@@ -3785,11 +5087,11 @@ sameRow125:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow126
+	JG             sameRow160
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow126:
+sameRow160:
 	VBROADCASTF128 32(CX), Y7
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y7, Y7
 	VBROADCASTF128 32(CX)(SI*1), Y8
@@ -3866,11 +5168,11 @@ sameRow126:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow127
+	JG             sameRow161
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow127:
+sameRow161:
 	VBROADCASTF128 48(CX), Y7
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y7, Y7
 	VBROADCASTF128 48(CX)(SI*1), Y8
@@ -3943,56 +5245,23 @@ sameRow127:
 	VFMADD231PS    Y8, Y7, Y5
 	VBROADCASTSS   504(DX), Y8
 	VFMADD231PS    Y8, Y7, Y6
-	ADDQ           $0x40, CX
+	ADDQ           $0x00000040, CX
 	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns123
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 256(BX)
-	VMOVUPS        Y2, 512(BX)
-	VMOVUPS        Y3, 768(BX)
-	VMOVUPS        Y4, 1024(BX)
-	VMOVUPS        Y5, 1280(BX)
-	VMOVUPS        Y6, 1536(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	MOVQ           acc+48(FP), R13
-	TESTQ          R13, R13
-	JZ             fresh128
-	VMOVUPS        32(BX), Y0
-	VMOVUPS        288(BX), Y1
-	VMOVUPS        544(BX), Y2
-	VMOVUPS        800(BX), Y3
-	VMOVUPS        1056(BX), Y4
-	VMOVUPS        1312(BX), Y5
-	VMOVUPS        1568(BX), Y6
-	JMP            ready129
+	SUBQ           $0x00000002, R13
+	JMP            columns157
 
-fresh128:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-
-ready129:
-	MOVQ d16+8(FP), R13
-
-columns130:
+half155:
+	TESTQ      R13, R13
+	JZ         columnsDone156
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow131
+	JG         sameRow162
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow131:
+sameRow162:
 	VBROADCASTF128 (CX), Y7
 	VINSERTF128    $0x01, (CX)(SI*4), Y7, Y7
 	VBROADCASTF128 (CX)(SI*1), Y8
@@ -4069,11 +5338,216 @@ sameRow131:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow132
+	JG             sameRow163
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow132:
+sameRow163:
+	VBROADCASTF128 16(CX), Y7
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y7, Y7
+	VBROADCASTF128 16(CX)(SI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 16(CX)(SI*2), Y8
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y8, Y8
+	VBROADCASTF128 16(CX)(DI*1), Y10
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   128(DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   132(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   136(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   140(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   144(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   148(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   152(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   160(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   164(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   168(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   172(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   176(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   180(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   184(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   192(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   196(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   200(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   204(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   208(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   212(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   216(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   224(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   228(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   232(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   236(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   240(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   244(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   248(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000100, DX
+
+columnsDone156:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 256(BX)
+	VMOVUPS Y2, 512(BX)
+	VMOVUPS Y3, 768(BX)
+	VMOVUPS Y4, 1024(BX)
+	VMOVUPS Y5, 1280(BX)
+	VMOVUPS Y6, 1536(BX)
+	MOVQ    d8+8(FP), DX
+	SHLQ    $0x05, DX
+	SUBQ    DX, CX
+	MOVQ    q+32(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh164
+	VMOVUPS 32(BX), Y0
+	VMOVUPS 288(BX), Y1
+	VMOVUPS 544(BX), Y2
+	VMOVUPS 800(BX), Y3
+	VMOVUPS 1056(BX), Y4
+	VMOVUPS 1312(BX), Y5
+	VMOVUPS 1568(BX), Y6
+	JMP     ready165
+
+fresh164:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+
+ready165:
+	MOVQ d8+8(FP), R13
+
+columns168:
+	CMPQ       R13, $0x00000002
+	JL         half166
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow169
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow169:
+	VBROADCASTF128 (CX), Y7
+	VINSERTF128    $0x01, (CX)(SI*4), Y7, Y7
+	VBROADCASTF128 (CX)(SI*1), Y8
+	VINSERTF128    $0x01, (CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 (CX)(SI*2), Y8
+	VINSERTF128    $0x01, (CX)(DI*2), Y8, Y8
+	VBROADCASTF128 (CX)(DI*1), Y10
+	VINSERTF128    $0x01, (CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   (DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   4(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   8(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   12(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   16(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   20(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   24(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   32(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   36(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   40(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   44(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   48(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   52(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   56(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   64(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   68(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   72(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   76(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   80(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   84(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   88(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   96(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   100(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   104(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   108(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   112(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   116(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   120(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow170
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow170:
 	VBROADCASTF128 16(CX), Y7
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y7, Y7
 	VBROADCASTF128 16(CX)(SI*1), Y8
@@ -4150,11 +5624,11 @@ sameRow132:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow133
+	JG             sameRow171
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow133:
+sameRow171:
 	VBROADCASTF128 32(CX), Y7
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y7, Y7
 	VBROADCASTF128 32(CX)(SI*1), Y8
@@ -4231,11 +5705,11 @@ sameRow133:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow134
+	JG             sameRow172
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow134:
+sameRow172:
 	VBROADCASTF128 48(CX), Y7
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y7, Y7
 	VBROADCASTF128 48(CX)(SI*1), Y8
@@ -4308,33 +5782,203 @@ sameRow134:
 	VFMADD231PS    Y8, Y7, Y5
 	VBROADCASTSS   504(DX), Y8
 	VFMADD231PS    Y8, Y7, Y6
-	ADDQ           $0x40, CX
+	ADDQ           $0x00000040, CX
 	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns130
-	VMOVUPS        Y0, 32(BX)
-	VMOVUPS        Y1, 288(BX)
-	VMOVUPS        Y2, 544(BX)
-	VMOVUPS        Y3, 800(BX)
-	VMOVUPS        Y4, 1056(BX)
-	VMOVUPS        Y5, 1312(BX)
-	VMOVUPS        Y6, 1568(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop119
+	SUBQ           $0x00000002, R13
+	JMP            columns168
 
-loopDone120:
+half166:
+	TESTQ      R13, R13
+	JZ         columnsDone167
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow173
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow173:
+	VBROADCASTF128 (CX), Y7
+	VINSERTF128    $0x01, (CX)(SI*4), Y7, Y7
+	VBROADCASTF128 (CX)(SI*1), Y8
+	VINSERTF128    $0x01, (CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 (CX)(SI*2), Y8
+	VINSERTF128    $0x01, (CX)(DI*2), Y8, Y8
+	VBROADCASTF128 (CX)(DI*1), Y10
+	VINSERTF128    $0x01, (CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   (DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   4(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   8(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   12(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   16(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   20(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   24(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   32(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   36(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   40(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   44(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   48(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   52(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   56(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   64(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   68(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   72(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   76(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   80(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   84(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   88(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   96(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   100(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   104(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   108(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   112(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   116(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   120(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow174
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow174:
+	VBROADCASTF128 16(CX), Y7
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y7, Y7
+	VBROADCASTF128 16(CX)(SI*1), Y8
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y8, Y8
+	VUNPCKLPS      Y8, Y7, Y9
+	VUNPCKHPS      Y8, Y7, Y7
+	VBROADCASTF128 16(CX)(SI*2), Y8
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y8, Y8
+	VBROADCASTF128 16(CX)(DI*1), Y10
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y10, Y10
+	VUNPCKLPS      Y10, Y8, Y11
+	VUNPCKHPS      Y10, Y8, Y8
+	VSHUFPS        $0x44, Y11, Y9, Y10
+	VSHUFPS        $0xee, Y11, Y9, Y9
+	VSHUFPS        $0x44, Y8, Y7, Y11
+	VSHUFPS        $0xee, Y8, Y7, Y7
+	VBROADCASTSS   128(DX), Y8
+	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTSS   132(DX), Y8
+	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTSS   136(DX), Y8
+	VFMADD231PS    Y8, Y10, Y2
+	VBROADCASTSS   140(DX), Y8
+	VFMADD231PS    Y8, Y10, Y3
+	VBROADCASTSS   144(DX), Y8
+	VFMADD231PS    Y8, Y10, Y4
+	VBROADCASTSS   148(DX), Y8
+	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTSS   152(DX), Y8
+	VFMADD231PS    Y8, Y10, Y6
+	VBROADCASTSS   160(DX), Y8
+	VFMADD231PS    Y8, Y9, Y0
+	VBROADCASTSS   164(DX), Y8
+	VFMADD231PS    Y8, Y9, Y1
+	VBROADCASTSS   168(DX), Y8
+	VFMADD231PS    Y8, Y9, Y2
+	VBROADCASTSS   172(DX), Y8
+	VFMADD231PS    Y8, Y9, Y3
+	VBROADCASTSS   176(DX), Y8
+	VFMADD231PS    Y8, Y9, Y4
+	VBROADCASTSS   180(DX), Y8
+	VFMADD231PS    Y8, Y9, Y5
+	VBROADCASTSS   184(DX), Y8
+	VFMADD231PS    Y8, Y9, Y6
+	VBROADCASTSS   192(DX), Y8
+	VFMADD231PS    Y8, Y11, Y0
+	VBROADCASTSS   196(DX), Y8
+	VFMADD231PS    Y8, Y11, Y1
+	VBROADCASTSS   200(DX), Y8
+	VFMADD231PS    Y8, Y11, Y2
+	VBROADCASTSS   204(DX), Y8
+	VFMADD231PS    Y8, Y11, Y3
+	VBROADCASTSS   208(DX), Y8
+	VFMADD231PS    Y8, Y11, Y4
+	VBROADCASTSS   212(DX), Y8
+	VFMADD231PS    Y8, Y11, Y5
+	VBROADCASTSS   216(DX), Y8
+	VFMADD231PS    Y8, Y11, Y6
+	VBROADCASTSS   224(DX), Y8
+	VFMADD231PS    Y8, Y7, Y0
+	VBROADCASTSS   228(DX), Y8
+	VFMADD231PS    Y8, Y7, Y1
+	VBROADCASTSS   232(DX), Y8
+	VFMADD231PS    Y8, Y7, Y2
+	VBROADCASTSS   236(DX), Y8
+	VFMADD231PS    Y8, Y7, Y3
+	VBROADCASTSS   240(DX), Y8
+	VFMADD231PS    Y8, Y7, Y4
+	VBROADCASTSS   244(DX), Y8
+	VFMADD231PS    Y8, Y7, Y5
+	VBROADCASTSS   248(DX), Y8
+	VFMADD231PS    Y8, Y7, Y6
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000100, DX
+
+columnsDone167:
+	VMOVUPS Y0, 32(BX)
+	VMOVUPS Y1, 288(BX)
+	VMOVUPS Y2, 544(BX)
+	VMOVUPS Y3, 800(BX)
+	VMOVUPS Y4, 1056(BX)
+	VMOVUPS Y5, 1312(BX)
+	VMOVUPS Y6, 1568(BX)
+	MOVQ    d8+8(FP), DX
+	SHLQ    $0x05, DX
+	SUBQ    DX, CX
+	MOVQ    q+32(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	ADDQ    $0x40, BX
+	DECQ    AX
+	JMP     loop151
+
+loopDone152:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
 	RET
 
-// func attnScores8AVX2(groups int, d16 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+// func attnScores8AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
 // Requires: AVX, FMA3, MMX+
 TEXT ·attnScores8AVX2(SB), NOSPLIT, $0-64
 	MOVQ groups+0(FP), AX
@@ -4349,12 +5993,12 @@ TEXT ·attnScores8AVX2(SB), NOSPLIT, $0-64
 	MOVQ (R10), R11
 	MOVQ 8(R10), R12
 
-loop135:
+loop175:
 	TESTQ   AX, AX
-	JZ      loopDone136
+	JZ      loopDone176
 	MOVQ    acc+48(FP), R13
 	TESTQ   R13, R13
-	JZ      fresh137
+	JZ      fresh177
 	VMOVUPS (BX), Y0
 	VMOVUPS 256(BX), Y1
 	VMOVUPS 512(BX), Y2
@@ -4363,9 +6007,9 @@ loop135:
 	VMOVUPS 1280(BX), Y5
 	VMOVUPS 1536(BX), Y6
 	VMOVUPS 1792(BX), Y7
-	JMP     ready138
+	JMP     ready178
 
-fresh137:
+fresh177:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4375,19 +6019,21 @@ fresh137:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-ready138:
-	MOVQ d16+8(FP), R13
+ready178:
+	MOVQ d8+8(FP), R13
 
-columns139:
+columns181:
+	CMPQ       R13, $0x00000002
+	JL         half179
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow140
+	JG         sameRow182
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow140:
+sameRow182:
 	VBROADCASTF128 (CX), Y8
 	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
 	VBROADCASTF128 (CX)(SI*1), Y9
@@ -4472,11 +6118,11 @@ sameRow140:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow141
+	JG             sameRow183
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow141:
+sameRow183:
 	VBROADCASTF128 16(CX), Y8
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 16(CX)(SI*1), Y9
@@ -4561,11 +6207,11 @@ sameRow141:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow142
+	JG             sameRow184
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow142:
+sameRow184:
 	VBROADCASTF128 32(CX), Y8
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 32(CX)(SI*1), Y9
@@ -4650,11 +6296,11 @@ sameRow142:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow143
+	JG             sameRow185
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow143:
+sameRow185:
 	VBROADCASTF128 48(CX), Y8
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 48(CX)(SI*1), Y9
@@ -4735,59 +6381,23 @@ sameRow143:
 	VFMADD231PS    Y9, Y8, Y6
 	VBROADCASTSS   508(DX), Y9
 	VFMADD231PS    Y9, Y8, Y7
-	ADDQ           $0x40, CX
+	ADDQ           $0x00000040, CX
 	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns139
-	VMOVUPS        Y0, (BX)
-	VMOVUPS        Y1, 256(BX)
-	VMOVUPS        Y2, 512(BX)
-	VMOVUPS        Y3, 768(BX)
-	VMOVUPS        Y4, 1024(BX)
-	VMOVUPS        Y5, 1280(BX)
-	VMOVUPS        Y6, 1536(BX)
-	VMOVUPS        Y7, 1792(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	MOVQ           acc+48(FP), R13
-	TESTQ          R13, R13
-	JZ             fresh144
-	VMOVUPS        32(BX), Y0
-	VMOVUPS        288(BX), Y1
-	VMOVUPS        544(BX), Y2
-	VMOVUPS        800(BX), Y3
-	VMOVUPS        1056(BX), Y4
-	VMOVUPS        1312(BX), Y5
-	VMOVUPS        1568(BX), Y6
-	VMOVUPS        1824(BX), Y7
-	JMP            ready145
+	SUBQ           $0x00000002, R13
+	JMP            columns181
 
-fresh144:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-
-ready145:
-	MOVQ d16+8(FP), R13
-
-columns146:
+half179:
+	TESTQ      R13, R13
+	JZ         columnsDone180
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $0x00000080, R11
 	SUBQ       $0x00000002, R12
-	JG         sameRow147
+	JG         sameRow186
 	ADDQ       24(R10), R11
 	MOVQ       16(R10), R12
 
-sameRow147:
+sameRow186:
 	VBROADCASTF128 (CX), Y8
 	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
 	VBROADCASTF128 (CX)(SI*1), Y9
@@ -4872,11 +6482,235 @@ sameRow147:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow148
+	JG             sameRow187
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow148:
+sameRow187:
+	VBROADCASTF128 16(CX), Y8
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
+	VBROADCASTF128 16(CX)(SI*1), Y9
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y9, Y9
+	VUNPCKLPS      Y9, Y8, Y10
+	VUNPCKHPS      Y9, Y8, Y8
+	VBROADCASTF128 16(CX)(SI*2), Y9
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y9, Y9
+	VBROADCASTF128 16(CX)(DI*1), Y11
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y11, Y11
+	VUNPCKLPS      Y11, Y9, Y12
+	VUNPCKHPS      Y11, Y9, Y9
+	VSHUFPS        $0x44, Y12, Y10, Y11
+	VSHUFPS        $0xee, Y12, Y10, Y10
+	VSHUFPS        $0x44, Y9, Y8, Y12
+	VSHUFPS        $0xee, Y9, Y8, Y8
+	VBROADCASTSS   128(DX), Y9
+	VFMADD231PS    Y9, Y11, Y0
+	VBROADCASTSS   132(DX), Y9
+	VFMADD231PS    Y9, Y11, Y1
+	VBROADCASTSS   136(DX), Y9
+	VFMADD231PS    Y9, Y11, Y2
+	VBROADCASTSS   140(DX), Y9
+	VFMADD231PS    Y9, Y11, Y3
+	VBROADCASTSS   144(DX), Y9
+	VFMADD231PS    Y9, Y11, Y4
+	VBROADCASTSS   148(DX), Y9
+	VFMADD231PS    Y9, Y11, Y5
+	VBROADCASTSS   152(DX), Y9
+	VFMADD231PS    Y9, Y11, Y6
+	VBROADCASTSS   156(DX), Y9
+	VFMADD231PS    Y9, Y11, Y7
+	VBROADCASTSS   160(DX), Y9
+	VFMADD231PS    Y9, Y10, Y0
+	VBROADCASTSS   164(DX), Y9
+	VFMADD231PS    Y9, Y10, Y1
+	VBROADCASTSS   168(DX), Y9
+	VFMADD231PS    Y9, Y10, Y2
+	VBROADCASTSS   172(DX), Y9
+	VFMADD231PS    Y9, Y10, Y3
+	VBROADCASTSS   176(DX), Y9
+	VFMADD231PS    Y9, Y10, Y4
+	VBROADCASTSS   180(DX), Y9
+	VFMADD231PS    Y9, Y10, Y5
+	VBROADCASTSS   184(DX), Y9
+	VFMADD231PS    Y9, Y10, Y6
+	VBROADCASTSS   188(DX), Y9
+	VFMADD231PS    Y9, Y10, Y7
+	VBROADCASTSS   192(DX), Y9
+	VFMADD231PS    Y9, Y12, Y0
+	VBROADCASTSS   196(DX), Y9
+	VFMADD231PS    Y9, Y12, Y1
+	VBROADCASTSS   200(DX), Y9
+	VFMADD231PS    Y9, Y12, Y2
+	VBROADCASTSS   204(DX), Y9
+	VFMADD231PS    Y9, Y12, Y3
+	VBROADCASTSS   208(DX), Y9
+	VFMADD231PS    Y9, Y12, Y4
+	VBROADCASTSS   212(DX), Y9
+	VFMADD231PS    Y9, Y12, Y5
+	VBROADCASTSS   216(DX), Y9
+	VFMADD231PS    Y9, Y12, Y6
+	VBROADCASTSS   220(DX), Y9
+	VFMADD231PS    Y9, Y12, Y7
+	VBROADCASTSS   224(DX), Y9
+	VFMADD231PS    Y9, Y8, Y0
+	VBROADCASTSS   228(DX), Y9
+	VFMADD231PS    Y9, Y8, Y1
+	VBROADCASTSS   232(DX), Y9
+	VFMADD231PS    Y9, Y8, Y2
+	VBROADCASTSS   236(DX), Y9
+	VFMADD231PS    Y9, Y8, Y3
+	VBROADCASTSS   240(DX), Y9
+	VFMADD231PS    Y9, Y8, Y4
+	VBROADCASTSS   244(DX), Y9
+	VFMADD231PS    Y9, Y8, Y5
+	VBROADCASTSS   248(DX), Y9
+	VFMADD231PS    Y9, Y8, Y6
+	VBROADCASTSS   252(DX), Y9
+	VFMADD231PS    Y9, Y8, Y7
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000100, DX
+
+columnsDone180:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 256(BX)
+	VMOVUPS Y2, 512(BX)
+	VMOVUPS Y3, 768(BX)
+	VMOVUPS Y4, 1024(BX)
+	VMOVUPS Y5, 1280(BX)
+	VMOVUPS Y6, 1536(BX)
+	VMOVUPS Y7, 1792(BX)
+	MOVQ    d8+8(FP), DX
+	SHLQ    $0x05, DX
+	SUBQ    DX, CX
+	MOVQ    q+32(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	MOVQ    acc+48(FP), R13
+	TESTQ   R13, R13
+	JZ      fresh188
+	VMOVUPS 32(BX), Y0
+	VMOVUPS 288(BX), Y1
+	VMOVUPS 544(BX), Y2
+	VMOVUPS 800(BX), Y3
+	VMOVUPS 1056(BX), Y4
+	VMOVUPS 1312(BX), Y5
+	VMOVUPS 1568(BX), Y6
+	VMOVUPS 1824(BX), Y7
+	JMP     ready189
+
+fresh188:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+ready189:
+	MOVQ d8+8(FP), R13
+
+columns192:
+	CMPQ       R13, $0x00000002
+	JL         half190
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow193
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow193:
+	VBROADCASTF128 (CX), Y8
+	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
+	VBROADCASTF128 (CX)(SI*1), Y9
+	VINSERTF128    $0x01, (CX)(R8*1), Y9, Y9
+	VUNPCKLPS      Y9, Y8, Y10
+	VUNPCKHPS      Y9, Y8, Y8
+	VBROADCASTF128 (CX)(SI*2), Y9
+	VINSERTF128    $0x01, (CX)(DI*2), Y9, Y9
+	VBROADCASTF128 (CX)(DI*1), Y11
+	VINSERTF128    $0x01, (CX)(R9*1), Y11, Y11
+	VUNPCKLPS      Y11, Y9, Y12
+	VUNPCKHPS      Y11, Y9, Y9
+	VSHUFPS        $0x44, Y12, Y10, Y11
+	VSHUFPS        $0xee, Y12, Y10, Y10
+	VSHUFPS        $0x44, Y9, Y8, Y12
+	VSHUFPS        $0xee, Y9, Y8, Y8
+	VBROADCASTSS   (DX), Y9
+	VFMADD231PS    Y9, Y11, Y0
+	VBROADCASTSS   4(DX), Y9
+	VFMADD231PS    Y9, Y11, Y1
+	VBROADCASTSS   8(DX), Y9
+	VFMADD231PS    Y9, Y11, Y2
+	VBROADCASTSS   12(DX), Y9
+	VFMADD231PS    Y9, Y11, Y3
+	VBROADCASTSS   16(DX), Y9
+	VFMADD231PS    Y9, Y11, Y4
+	VBROADCASTSS   20(DX), Y9
+	VFMADD231PS    Y9, Y11, Y5
+	VBROADCASTSS   24(DX), Y9
+	VFMADD231PS    Y9, Y11, Y6
+	VBROADCASTSS   28(DX), Y9
+	VFMADD231PS    Y9, Y11, Y7
+	VBROADCASTSS   32(DX), Y9
+	VFMADD231PS    Y9, Y10, Y0
+	VBROADCASTSS   36(DX), Y9
+	VFMADD231PS    Y9, Y10, Y1
+	VBROADCASTSS   40(DX), Y9
+	VFMADD231PS    Y9, Y10, Y2
+	VBROADCASTSS   44(DX), Y9
+	VFMADD231PS    Y9, Y10, Y3
+	VBROADCASTSS   48(DX), Y9
+	VFMADD231PS    Y9, Y10, Y4
+	VBROADCASTSS   52(DX), Y9
+	VFMADD231PS    Y9, Y10, Y5
+	VBROADCASTSS   56(DX), Y9
+	VFMADD231PS    Y9, Y10, Y6
+	VBROADCASTSS   60(DX), Y9
+	VFMADD231PS    Y9, Y10, Y7
+	VBROADCASTSS   64(DX), Y9
+	VFMADD231PS    Y9, Y12, Y0
+	VBROADCASTSS   68(DX), Y9
+	VFMADD231PS    Y9, Y12, Y1
+	VBROADCASTSS   72(DX), Y9
+	VFMADD231PS    Y9, Y12, Y2
+	VBROADCASTSS   76(DX), Y9
+	VFMADD231PS    Y9, Y12, Y3
+	VBROADCASTSS   80(DX), Y9
+	VFMADD231PS    Y9, Y12, Y4
+	VBROADCASTSS   84(DX), Y9
+	VFMADD231PS    Y9, Y12, Y5
+	VBROADCASTSS   88(DX), Y9
+	VFMADD231PS    Y9, Y12, Y6
+	VBROADCASTSS   92(DX), Y9
+	VFMADD231PS    Y9, Y12, Y7
+	VBROADCASTSS   96(DX), Y9
+	VFMADD231PS    Y9, Y8, Y0
+	VBROADCASTSS   100(DX), Y9
+	VFMADD231PS    Y9, Y8, Y1
+	VBROADCASTSS   104(DX), Y9
+	VFMADD231PS    Y9, Y8, Y2
+	VBROADCASTSS   108(DX), Y9
+	VFMADD231PS    Y9, Y8, Y3
+	VBROADCASTSS   112(DX), Y9
+	VFMADD231PS    Y9, Y8, Y4
+	VBROADCASTSS   116(DX), Y9
+	VFMADD231PS    Y9, Y8, Y5
+	VBROADCASTSS   120(DX), Y9
+	VFMADD231PS    Y9, Y8, Y6
+	VBROADCASTSS   124(DX), Y9
+	VFMADD231PS    Y9, Y8, Y7
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow194
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow194:
 	VBROADCASTF128 16(CX), Y8
 	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 16(CX)(SI*1), Y9
@@ -4961,11 +6795,11 @@ sameRow148:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow149
+	JG             sameRow195
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow149:
+sameRow195:
 	VBROADCASTF128 32(CX), Y8
 	VINSERTF128    $0x01, 32(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 32(CX)(SI*1), Y9
@@ -5050,11 +6884,11 @@ sameRow149:
 	PREFETCHT0     64(R11)
 	ADDQ           $0x00000080, R11
 	SUBQ           $0x00000002, R12
-	JG             sameRow150
+	JG             sameRow196
 	ADDQ           24(R10), R11
 	MOVQ           16(R10), R12
 
-sameRow150:
+sameRow196:
 	VBROADCASTF128 48(CX), Y8
 	VINSERTF128    $0x01, 48(CX)(SI*4), Y8, Y8
 	VBROADCASTF128 48(CX)(SI*1), Y9
@@ -5135,28 +6969,214 @@ sameRow150:
 	VFMADD231PS    Y9, Y8, Y6
 	VBROADCASTSS   508(DX), Y9
 	VFMADD231PS    Y9, Y8, Y7
-	ADDQ           $0x40, CX
+	ADDQ           $0x00000040, CX
 	ADDQ           $0x00000200, DX
-	DECQ           R13
-	JNZ            columns146
-	VMOVUPS        Y0, 32(BX)
-	VMOVUPS        Y1, 288(BX)
-	VMOVUPS        Y2, 544(BX)
-	VMOVUPS        Y3, 800(BX)
-	VMOVUPS        Y4, 1056(BX)
-	VMOVUPS        Y5, 1312(BX)
-	VMOVUPS        Y6, 1568(BX)
-	VMOVUPS        Y7, 1824(BX)
-	MOVQ           d16+8(FP), DX
-	SHLQ           $0x06, DX
-	SUBQ           DX, CX
-	MOVQ           q+32(FP), DX
-	LEAQ           (CX)(SI*8), CX
-	ADDQ           $0x40, BX
-	DECQ           AX
-	JMP            loop135
+	SUBQ           $0x00000002, R13
+	JMP            columns192
 
-loopDone136:
+half190:
+	TESTQ      R13, R13
+	JZ         columnsDone191
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $0x00000080, R11
+	SUBQ       $0x00000002, R12
+	JG         sameRow197
+	ADDQ       24(R10), R11
+	MOVQ       16(R10), R12
+
+sameRow197:
+	VBROADCASTF128 (CX), Y8
+	VINSERTF128    $0x01, (CX)(SI*4), Y8, Y8
+	VBROADCASTF128 (CX)(SI*1), Y9
+	VINSERTF128    $0x01, (CX)(R8*1), Y9, Y9
+	VUNPCKLPS      Y9, Y8, Y10
+	VUNPCKHPS      Y9, Y8, Y8
+	VBROADCASTF128 (CX)(SI*2), Y9
+	VINSERTF128    $0x01, (CX)(DI*2), Y9, Y9
+	VBROADCASTF128 (CX)(DI*1), Y11
+	VINSERTF128    $0x01, (CX)(R9*1), Y11, Y11
+	VUNPCKLPS      Y11, Y9, Y12
+	VUNPCKHPS      Y11, Y9, Y9
+	VSHUFPS        $0x44, Y12, Y10, Y11
+	VSHUFPS        $0xee, Y12, Y10, Y10
+	VSHUFPS        $0x44, Y9, Y8, Y12
+	VSHUFPS        $0xee, Y9, Y8, Y8
+	VBROADCASTSS   (DX), Y9
+	VFMADD231PS    Y9, Y11, Y0
+	VBROADCASTSS   4(DX), Y9
+	VFMADD231PS    Y9, Y11, Y1
+	VBROADCASTSS   8(DX), Y9
+	VFMADD231PS    Y9, Y11, Y2
+	VBROADCASTSS   12(DX), Y9
+	VFMADD231PS    Y9, Y11, Y3
+	VBROADCASTSS   16(DX), Y9
+	VFMADD231PS    Y9, Y11, Y4
+	VBROADCASTSS   20(DX), Y9
+	VFMADD231PS    Y9, Y11, Y5
+	VBROADCASTSS   24(DX), Y9
+	VFMADD231PS    Y9, Y11, Y6
+	VBROADCASTSS   28(DX), Y9
+	VFMADD231PS    Y9, Y11, Y7
+	VBROADCASTSS   32(DX), Y9
+	VFMADD231PS    Y9, Y10, Y0
+	VBROADCASTSS   36(DX), Y9
+	VFMADD231PS    Y9, Y10, Y1
+	VBROADCASTSS   40(DX), Y9
+	VFMADD231PS    Y9, Y10, Y2
+	VBROADCASTSS   44(DX), Y9
+	VFMADD231PS    Y9, Y10, Y3
+	VBROADCASTSS   48(DX), Y9
+	VFMADD231PS    Y9, Y10, Y4
+	VBROADCASTSS   52(DX), Y9
+	VFMADD231PS    Y9, Y10, Y5
+	VBROADCASTSS   56(DX), Y9
+	VFMADD231PS    Y9, Y10, Y6
+	VBROADCASTSS   60(DX), Y9
+	VFMADD231PS    Y9, Y10, Y7
+	VBROADCASTSS   64(DX), Y9
+	VFMADD231PS    Y9, Y12, Y0
+	VBROADCASTSS   68(DX), Y9
+	VFMADD231PS    Y9, Y12, Y1
+	VBROADCASTSS   72(DX), Y9
+	VFMADD231PS    Y9, Y12, Y2
+	VBROADCASTSS   76(DX), Y9
+	VFMADD231PS    Y9, Y12, Y3
+	VBROADCASTSS   80(DX), Y9
+	VFMADD231PS    Y9, Y12, Y4
+	VBROADCASTSS   84(DX), Y9
+	VFMADD231PS    Y9, Y12, Y5
+	VBROADCASTSS   88(DX), Y9
+	VFMADD231PS    Y9, Y12, Y6
+	VBROADCASTSS   92(DX), Y9
+	VFMADD231PS    Y9, Y12, Y7
+	VBROADCASTSS   96(DX), Y9
+	VFMADD231PS    Y9, Y8, Y0
+	VBROADCASTSS   100(DX), Y9
+	VFMADD231PS    Y9, Y8, Y1
+	VBROADCASTSS   104(DX), Y9
+	VFMADD231PS    Y9, Y8, Y2
+	VBROADCASTSS   108(DX), Y9
+	VFMADD231PS    Y9, Y8, Y3
+	VBROADCASTSS   112(DX), Y9
+	VFMADD231PS    Y9, Y8, Y4
+	VBROADCASTSS   116(DX), Y9
+	VFMADD231PS    Y9, Y8, Y5
+	VBROADCASTSS   120(DX), Y9
+	VFMADD231PS    Y9, Y8, Y6
+	VBROADCASTSS   124(DX), Y9
+	VFMADD231PS    Y9, Y8, Y7
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000080, R11
+	SUBQ           $0x00000002, R12
+	JG             sameRow198
+	ADDQ           24(R10), R11
+	MOVQ           16(R10), R12
+
+sameRow198:
+	VBROADCASTF128 16(CX), Y8
+	VINSERTF128    $0x01, 16(CX)(SI*4), Y8, Y8
+	VBROADCASTF128 16(CX)(SI*1), Y9
+	VINSERTF128    $0x01, 16(CX)(R8*1), Y9, Y9
+	VUNPCKLPS      Y9, Y8, Y10
+	VUNPCKHPS      Y9, Y8, Y8
+	VBROADCASTF128 16(CX)(SI*2), Y9
+	VINSERTF128    $0x01, 16(CX)(DI*2), Y9, Y9
+	VBROADCASTF128 16(CX)(DI*1), Y11
+	VINSERTF128    $0x01, 16(CX)(R9*1), Y11, Y11
+	VUNPCKLPS      Y11, Y9, Y12
+	VUNPCKHPS      Y11, Y9, Y9
+	VSHUFPS        $0x44, Y12, Y10, Y11
+	VSHUFPS        $0xee, Y12, Y10, Y10
+	VSHUFPS        $0x44, Y9, Y8, Y12
+	VSHUFPS        $0xee, Y9, Y8, Y8
+	VBROADCASTSS   128(DX), Y9
+	VFMADD231PS    Y9, Y11, Y0
+	VBROADCASTSS   132(DX), Y9
+	VFMADD231PS    Y9, Y11, Y1
+	VBROADCASTSS   136(DX), Y9
+	VFMADD231PS    Y9, Y11, Y2
+	VBROADCASTSS   140(DX), Y9
+	VFMADD231PS    Y9, Y11, Y3
+	VBROADCASTSS   144(DX), Y9
+	VFMADD231PS    Y9, Y11, Y4
+	VBROADCASTSS   148(DX), Y9
+	VFMADD231PS    Y9, Y11, Y5
+	VBROADCASTSS   152(DX), Y9
+	VFMADD231PS    Y9, Y11, Y6
+	VBROADCASTSS   156(DX), Y9
+	VFMADD231PS    Y9, Y11, Y7
+	VBROADCASTSS   160(DX), Y9
+	VFMADD231PS    Y9, Y10, Y0
+	VBROADCASTSS   164(DX), Y9
+	VFMADD231PS    Y9, Y10, Y1
+	VBROADCASTSS   168(DX), Y9
+	VFMADD231PS    Y9, Y10, Y2
+	VBROADCASTSS   172(DX), Y9
+	VFMADD231PS    Y9, Y10, Y3
+	VBROADCASTSS   176(DX), Y9
+	VFMADD231PS    Y9, Y10, Y4
+	VBROADCASTSS   180(DX), Y9
+	VFMADD231PS    Y9, Y10, Y5
+	VBROADCASTSS   184(DX), Y9
+	VFMADD231PS    Y9, Y10, Y6
+	VBROADCASTSS   188(DX), Y9
+	VFMADD231PS    Y9, Y10, Y7
+	VBROADCASTSS   192(DX), Y9
+	VFMADD231PS    Y9, Y12, Y0
+	VBROADCASTSS   196(DX), Y9
+	VFMADD231PS    Y9, Y12, Y1
+	VBROADCASTSS   200(DX), Y9
+	VFMADD231PS    Y9, Y12, Y2
+	VBROADCASTSS   204(DX), Y9
+	VFMADD231PS    Y9, Y12, Y3
+	VBROADCASTSS   208(DX), Y9
+	VFMADD231PS    Y9, Y12, Y4
+	VBROADCASTSS   212(DX), Y9
+	VFMADD231PS    Y9, Y12, Y5
+	VBROADCASTSS   216(DX), Y9
+	VFMADD231PS    Y9, Y12, Y6
+	VBROADCASTSS   220(DX), Y9
+	VFMADD231PS    Y9, Y12, Y7
+	VBROADCASTSS   224(DX), Y9
+	VFMADD231PS    Y9, Y8, Y0
+	VBROADCASTSS   228(DX), Y9
+	VFMADD231PS    Y9, Y8, Y1
+	VBROADCASTSS   232(DX), Y9
+	VFMADD231PS    Y9, Y8, Y2
+	VBROADCASTSS   236(DX), Y9
+	VFMADD231PS    Y9, Y8, Y3
+	VBROADCASTSS   240(DX), Y9
+	VFMADD231PS    Y9, Y8, Y4
+	VBROADCASTSS   244(DX), Y9
+	VFMADD231PS    Y9, Y8, Y5
+	VBROADCASTSS   248(DX), Y9
+	VFMADD231PS    Y9, Y8, Y6
+	VBROADCASTSS   252(DX), Y9
+	VFMADD231PS    Y9, Y8, Y7
+	ADDQ           $0x00000020, CX
+	ADDQ           $0x00000100, DX
+
+columnsDone191:
+	VMOVUPS Y0, 32(BX)
+	VMOVUPS Y1, 288(BX)
+	VMOVUPS Y2, 544(BX)
+	VMOVUPS Y3, 800(BX)
+	VMOVUPS Y4, 1056(BX)
+	VMOVUPS Y5, 1312(BX)
+	VMOVUPS Y6, 1568(BX)
+	VMOVUPS Y7, 1824(BX)
+	MOVQ    d8+8(FP), DX
+	SHLQ    $0x05, DX
+	SUBQ    DX, CX
+	MOVQ    q+32(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	ADDQ    $0x40, BX
+	DECQ    AX
+	JMP     loop175
+
+loopDone176:
 	MOVQ R11, (R10)
 	MOVQ R12, 8(R10)
 	VZEROUPPER
@@ -5168,15 +7188,15 @@ TEXT ·attnFetchAVX2(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), AX
 	MOVQ lines+8(FP), CX
 
-loop151:
+loop199:
 	TESTQ   CX, CX
-	JZ      loopDone152
+	JZ      loopDone200
 	VMOVUPS (AX), Y0
 	ADDQ    $0x40, AX
 	DECQ    CX
-	JMP     loop151
+	JMP     loop199
 
-loopDone152:
+loopDone200:
 	VZEROUPPER
 	RET
 
@@ -5190,14 +7210,14 @@ TEXT ·attnSoftmaxAVX2(SB), NOSPLIT, $0-64
 	MOVQ         m+40(FP), SI
 	MOVQ         alpha+56(FP), DI
 	VBROADCASTSS scale+32(FP), Y0
-	VMOVUPS      opsConst153<>+0(SB), Y1
+	VMOVUPS      opsConst201<>+0(SB), Y1
 	ADDQ         $0x0f, BX
 	SHRQ         $0x04, BX
 	MOVQ         AX, R8
 
-loop154:
+loop202:
 	TESTQ   DX, DX
-	JZ      loopDone155
+	JZ      loopDone203
 	MOVQ    AX, R9
 	MOVQ    BX, R10
 	MOVQ    $0x00000040, R11
@@ -5206,16 +7226,16 @@ loop154:
 	ADDQ    R11, R9
 	DECQ    R10
 
-loop156:
+loop204:
 	TESTQ  R10, R10
-	JZ     loopDone157
+	JZ     loopDone205
 	VMAXPS (R9), Y2, Y2
 	VMAXPS 32(R9), Y3, Y3
 	ADDQ   R11, R9
 	DECQ   R10
-	JMP    loop156
+	JMP    loop204
 
-loopDone157:
+loopDone205:
 	VMAXPS       Y3, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X3
 	VMAXPS       X3, X2, X3
@@ -5231,61 +7251,61 @@ loopDone157:
 	VXORPS       X1, X3, X3
 	VBROADCASTSS X2, Y2
 	VBROADCASTSS X3, Y3
-	VMOVUPS      opsConst158<>+0(SB), Y4
-	VFMADD213PS  opsConst159<>+0(SB), Y2, Y4
-	VSUBPS       opsConst159<>+0(SB), Y4, Y5
-	VCMPPS       $0x15, opsConst160<>+0(SB), Y2, Y6
+	VMOVUPS      opsConst206<>+0(SB), Y4
+	VFMADD213PS  opsConst207<>+0(SB), Y2, Y4
+	VSUBPS       opsConst207<>+0(SB), Y4, Y5
+	VCMPPS       $0x15, opsConst208<>+0(SB), Y2, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VFNMADD231PS opsConst161<>+0(SB), Y5, Y2
-	VFNMADD231PS opsConst162<>+0(SB), Y5, Y2
-	VMOVUPS      opsConst163<>+0(SB), Y5
-	VFMADD213PS  opsConst164<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst165<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst166<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst167<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst168<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst168<>+0(SB), Y2, Y5
+	VFNMADD231PS opsConst209<>+0(SB), Y5, Y2
+	VFNMADD231PS opsConst210<>+0(SB), Y5, Y2
+	VMOVUPS      opsConst211<>+0(SB), Y5
+	VFMADD213PS  opsConst212<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst213<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst214<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst215<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst216<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst216<>+0(SB), Y2, Y5
 	VMULPS       Y4, Y5, Y5
 	VANDPS       Y5, Y6, Y2
 	VMOVSS       X2, (DI)
 	MOVQ         AX, R9
 	MOVQ         BX, R10
 
-loop169:
+loop217:
 	TESTQ        R10, R10
-	JZ           loopDone170
+	JZ           loopDone218
 	VMOVUPS      (R9), Y2
 	VMOVUPS      32(R9), Y4
 	VFMADD213PS  Y3, Y0, Y2
 	VFMADD213PS  Y3, Y0, Y4
-	VMOVUPS      opsConst158<>+0(SB), Y5
-	VMOVUPS      opsConst158<>+0(SB), Y6
-	VFMADD213PS  opsConst159<>+0(SB), Y2, Y5
-	VFMADD213PS  opsConst159<>+0(SB), Y4, Y6
-	VSUBPS       opsConst159<>+0(SB), Y5, Y7
-	VSUBPS       opsConst159<>+0(SB), Y6, Y8
-	VCMPPS       $0x15, opsConst160<>+0(SB), Y2, Y9
-	VCMPPS       $0x15, opsConst160<>+0(SB), Y4, Y10
+	VMOVUPS      opsConst206<>+0(SB), Y5
+	VMOVUPS      opsConst206<>+0(SB), Y6
+	VFMADD213PS  opsConst207<>+0(SB), Y2, Y5
+	VFMADD213PS  opsConst207<>+0(SB), Y4, Y6
+	VSUBPS       opsConst207<>+0(SB), Y5, Y7
+	VSUBPS       opsConst207<>+0(SB), Y6, Y8
+	VCMPPS       $0x15, opsConst208<>+0(SB), Y2, Y9
+	VCMPPS       $0x15, opsConst208<>+0(SB), Y4, Y10
 	VPSLLD       $0x17, Y5, Y5
 	VPSLLD       $0x17, Y6, Y6
-	VFNMADD231PS opsConst161<>+0(SB), Y7, Y2
-	VFNMADD231PS opsConst161<>+0(SB), Y8, Y4
-	VFNMADD231PS opsConst162<>+0(SB), Y7, Y2
-	VFNMADD231PS opsConst162<>+0(SB), Y8, Y4
-	VMOVUPS      opsConst163<>+0(SB), Y7
-	VMOVUPS      opsConst163<>+0(SB), Y8
-	VFMADD213PS  opsConst164<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst164<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst165<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst165<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst166<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst166<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst167<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst167<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst168<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst168<>+0(SB), Y4, Y8
-	VFMADD213PS  opsConst168<>+0(SB), Y2, Y7
-	VFMADD213PS  opsConst168<>+0(SB), Y4, Y8
+	VFNMADD231PS opsConst209<>+0(SB), Y7, Y2
+	VFNMADD231PS opsConst209<>+0(SB), Y8, Y4
+	VFNMADD231PS opsConst210<>+0(SB), Y7, Y2
+	VFNMADD231PS opsConst210<>+0(SB), Y8, Y4
+	VMOVUPS      opsConst211<>+0(SB), Y7
+	VMOVUPS      opsConst211<>+0(SB), Y8
+	VFMADD213PS  opsConst212<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst212<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst213<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst213<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst214<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst214<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst215<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst215<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst216<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst216<>+0(SB), Y4, Y8
+	VFMADD213PS  opsConst216<>+0(SB), Y2, Y7
+	VFMADD213PS  opsConst216<>+0(SB), Y4, Y8
 	VMULPS       Y5, Y7, Y7
 	VMULPS       Y6, Y8, Y8
 	VANDPS       Y7, Y9, Y2
@@ -5294,16 +7314,16 @@ loop169:
 	VMOVUPS      Y4, 32(R9)
 	ADDQ         $0x40, R9
 	DECQ         R10
-	JMP          loop169
+	JMP          loop217
 
-loopDone170:
+loopDone218:
 	ADDQ CX, AX
 	ADDQ $0x04, SI
 	ADDQ $0x04, DI
 	DECQ DX
-	JMP  loop154
+	JMP  loop202
 
-loopDone155:
+loopDone203:
 	MOVQ   n+24(FP), DX
 	LEAQ   (CX)(CX*2), AX
 	VXORPS X0, X0, X0
@@ -5311,18 +7331,18 @@ loopDone155:
 	VXORPS X2, X2, X2
 	VXORPS X3, X3, X3
 
-loop171:
+loop219:
 	TESTQ  DX, DX
-	JZ     loopDone172
+	JZ     loopDone220
 	VADDSS (R8), X0, X0
 	VADDSS (R8)(CX*1), X1, X1
 	VADDSS (R8)(CX*2), X2, X2
 	VADDSS (R8)(AX*1), X3, X3
 	ADDQ   $0x04, R8
 	DECQ   DX
-	JMP    loop171
+	JMP    loop219
 
-loopDone172:
+loopDone220:
 	MOVQ        l+48(FP), AX
 	MOVQ        alpha+56(FP), CX
 	VMOVSS      (AX), X4
@@ -5340,125 +7360,125 @@ loopDone172:
 	VZEROUPPER
 	RET
 
-DATA opsConst153<>+0(SB)/4, $0x80000000
-DATA opsConst153<>+4(SB)/4, $0x80000000
-DATA opsConst153<>+8(SB)/4, $0x80000000
-DATA opsConst153<>+12(SB)/4, $0x80000000
-DATA opsConst153<>+16(SB)/4, $0x80000000
-DATA opsConst153<>+20(SB)/4, $0x80000000
-DATA opsConst153<>+24(SB)/4, $0x80000000
-DATA opsConst153<>+28(SB)/4, $0x80000000
-GLOBL opsConst153<>(SB), RODATA|NOPTR, $32
+DATA opsConst201<>+0(SB)/4, $0x80000000
+DATA opsConst201<>+4(SB)/4, $0x80000000
+DATA opsConst201<>+8(SB)/4, $0x80000000
+DATA opsConst201<>+12(SB)/4, $0x80000000
+DATA opsConst201<>+16(SB)/4, $0x80000000
+DATA opsConst201<>+20(SB)/4, $0x80000000
+DATA opsConst201<>+24(SB)/4, $0x80000000
+DATA opsConst201<>+28(SB)/4, $0x80000000
+GLOBL opsConst201<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst158<>+0(SB)/4, $0x3fb8aa3b
-DATA opsConst158<>+4(SB)/4, $0x3fb8aa3b
-DATA opsConst158<>+8(SB)/4, $0x3fb8aa3b
-DATA opsConst158<>+12(SB)/4, $0x3fb8aa3b
-DATA opsConst158<>+16(SB)/4, $0x3fb8aa3b
-DATA opsConst158<>+20(SB)/4, $0x3fb8aa3b
-DATA opsConst158<>+24(SB)/4, $0x3fb8aa3b
-DATA opsConst158<>+28(SB)/4, $0x3fb8aa3b
-GLOBL opsConst158<>(SB), RODATA|NOPTR, $32
+DATA opsConst206<>+0(SB)/4, $0x3fb8aa3b
+DATA opsConst206<>+4(SB)/4, $0x3fb8aa3b
+DATA opsConst206<>+8(SB)/4, $0x3fb8aa3b
+DATA opsConst206<>+12(SB)/4, $0x3fb8aa3b
+DATA opsConst206<>+16(SB)/4, $0x3fb8aa3b
+DATA opsConst206<>+20(SB)/4, $0x3fb8aa3b
+DATA opsConst206<>+24(SB)/4, $0x3fb8aa3b
+DATA opsConst206<>+28(SB)/4, $0x3fb8aa3b
+GLOBL opsConst206<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst159<>+0(SB)/4, $0x4b40007f
-DATA opsConst159<>+4(SB)/4, $0x4b40007f
-DATA opsConst159<>+8(SB)/4, $0x4b40007f
-DATA opsConst159<>+12(SB)/4, $0x4b40007f
-DATA opsConst159<>+16(SB)/4, $0x4b40007f
-DATA opsConst159<>+20(SB)/4, $0x4b40007f
-DATA opsConst159<>+24(SB)/4, $0x4b40007f
-DATA opsConst159<>+28(SB)/4, $0x4b40007f
-GLOBL opsConst159<>(SB), RODATA|NOPTR, $32
+DATA opsConst207<>+0(SB)/4, $0x4b40007f
+DATA opsConst207<>+4(SB)/4, $0x4b40007f
+DATA opsConst207<>+8(SB)/4, $0x4b40007f
+DATA opsConst207<>+12(SB)/4, $0x4b40007f
+DATA opsConst207<>+16(SB)/4, $0x4b40007f
+DATA opsConst207<>+20(SB)/4, $0x4b40007f
+DATA opsConst207<>+24(SB)/4, $0x4b40007f
+DATA opsConst207<>+28(SB)/4, $0x4b40007f
+GLOBL opsConst207<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst160<>+0(SB)/4, $0xc2aeac4f
-DATA opsConst160<>+4(SB)/4, $0xc2aeac4f
-DATA opsConst160<>+8(SB)/4, $0xc2aeac4f
-DATA opsConst160<>+12(SB)/4, $0xc2aeac4f
-DATA opsConst160<>+16(SB)/4, $0xc2aeac4f
-DATA opsConst160<>+20(SB)/4, $0xc2aeac4f
-DATA opsConst160<>+24(SB)/4, $0xc2aeac4f
-DATA opsConst160<>+28(SB)/4, $0xc2aeac4f
-GLOBL opsConst160<>(SB), RODATA|NOPTR, $32
+DATA opsConst208<>+0(SB)/4, $0xc2aeac4f
+DATA opsConst208<>+4(SB)/4, $0xc2aeac4f
+DATA opsConst208<>+8(SB)/4, $0xc2aeac4f
+DATA opsConst208<>+12(SB)/4, $0xc2aeac4f
+DATA opsConst208<>+16(SB)/4, $0xc2aeac4f
+DATA opsConst208<>+20(SB)/4, $0xc2aeac4f
+DATA opsConst208<>+24(SB)/4, $0xc2aeac4f
+DATA opsConst208<>+28(SB)/4, $0xc2aeac4f
+GLOBL opsConst208<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst161<>+0(SB)/4, $0x3f317000
-DATA opsConst161<>+4(SB)/4, $0x3f317000
-DATA opsConst161<>+8(SB)/4, $0x3f317000
-DATA opsConst161<>+12(SB)/4, $0x3f317000
-DATA opsConst161<>+16(SB)/4, $0x3f317000
-DATA opsConst161<>+20(SB)/4, $0x3f317000
-DATA opsConst161<>+24(SB)/4, $0x3f317000
-DATA opsConst161<>+28(SB)/4, $0x3f317000
-GLOBL opsConst161<>(SB), RODATA|NOPTR, $32
+DATA opsConst209<>+0(SB)/4, $0x3f317000
+DATA opsConst209<>+4(SB)/4, $0x3f317000
+DATA opsConst209<>+8(SB)/4, $0x3f317000
+DATA opsConst209<>+12(SB)/4, $0x3f317000
+DATA opsConst209<>+16(SB)/4, $0x3f317000
+DATA opsConst209<>+20(SB)/4, $0x3f317000
+DATA opsConst209<>+24(SB)/4, $0x3f317000
+DATA opsConst209<>+28(SB)/4, $0x3f317000
+GLOBL opsConst209<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst162<>+0(SB)/4, $0x3805fdf4
-DATA opsConst162<>+4(SB)/4, $0x3805fdf4
-DATA opsConst162<>+8(SB)/4, $0x3805fdf4
-DATA opsConst162<>+12(SB)/4, $0x3805fdf4
-DATA opsConst162<>+16(SB)/4, $0x3805fdf4
-DATA opsConst162<>+20(SB)/4, $0x3805fdf4
-DATA opsConst162<>+24(SB)/4, $0x3805fdf4
-DATA opsConst162<>+28(SB)/4, $0x3805fdf4
-GLOBL opsConst162<>(SB), RODATA|NOPTR, $32
+DATA opsConst210<>+0(SB)/4, $0x3805fdf4
+DATA opsConst210<>+4(SB)/4, $0x3805fdf4
+DATA opsConst210<>+8(SB)/4, $0x3805fdf4
+DATA opsConst210<>+12(SB)/4, $0x3805fdf4
+DATA opsConst210<>+16(SB)/4, $0x3805fdf4
+DATA opsConst210<>+20(SB)/4, $0x3805fdf4
+DATA opsConst210<>+24(SB)/4, $0x3805fdf4
+DATA opsConst210<>+28(SB)/4, $0x3805fdf4
+GLOBL opsConst210<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst163<>+0(SB)/4, $0x3ab6887e
-DATA opsConst163<>+4(SB)/4, $0x3ab6887e
-DATA opsConst163<>+8(SB)/4, $0x3ab6887e
-DATA opsConst163<>+12(SB)/4, $0x3ab6887e
-DATA opsConst163<>+16(SB)/4, $0x3ab6887e
-DATA opsConst163<>+20(SB)/4, $0x3ab6887e
-DATA opsConst163<>+24(SB)/4, $0x3ab6887e
-DATA opsConst163<>+28(SB)/4, $0x3ab6887e
-GLOBL opsConst163<>(SB), RODATA|NOPTR, $32
+DATA opsConst211<>+0(SB)/4, $0x3ab6887e
+DATA opsConst211<>+4(SB)/4, $0x3ab6887e
+DATA opsConst211<>+8(SB)/4, $0x3ab6887e
+DATA opsConst211<>+12(SB)/4, $0x3ab6887e
+DATA opsConst211<>+16(SB)/4, $0x3ab6887e
+DATA opsConst211<>+20(SB)/4, $0x3ab6887e
+DATA opsConst211<>+24(SB)/4, $0x3ab6887e
+DATA opsConst211<>+28(SB)/4, $0x3ab6887e
+GLOBL opsConst211<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst164<>+0(SB)/4, $0x3c0905b1
-DATA opsConst164<>+4(SB)/4, $0x3c0905b1
-DATA opsConst164<>+8(SB)/4, $0x3c0905b1
-DATA opsConst164<>+12(SB)/4, $0x3c0905b1
-DATA opsConst164<>+16(SB)/4, $0x3c0905b1
-DATA opsConst164<>+20(SB)/4, $0x3c0905b1
-DATA opsConst164<>+24(SB)/4, $0x3c0905b1
-DATA opsConst164<>+28(SB)/4, $0x3c0905b1
-GLOBL opsConst164<>(SB), RODATA|NOPTR, $32
+DATA opsConst212<>+0(SB)/4, $0x3c0905b1
+DATA opsConst212<>+4(SB)/4, $0x3c0905b1
+DATA opsConst212<>+8(SB)/4, $0x3c0905b1
+DATA opsConst212<>+12(SB)/4, $0x3c0905b1
+DATA opsConst212<>+16(SB)/4, $0x3c0905b1
+DATA opsConst212<>+20(SB)/4, $0x3c0905b1
+DATA opsConst212<>+24(SB)/4, $0x3c0905b1
+DATA opsConst212<>+28(SB)/4, $0x3c0905b1
+GLOBL opsConst212<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst165<>+0(SB)/4, $0x3d2aaa8d
-DATA opsConst165<>+4(SB)/4, $0x3d2aaa8d
-DATA opsConst165<>+8(SB)/4, $0x3d2aaa8d
-DATA opsConst165<>+12(SB)/4, $0x3d2aaa8d
-DATA opsConst165<>+16(SB)/4, $0x3d2aaa8d
-DATA opsConst165<>+20(SB)/4, $0x3d2aaa8d
-DATA opsConst165<>+24(SB)/4, $0x3d2aaa8d
-DATA opsConst165<>+28(SB)/4, $0x3d2aaa8d
-GLOBL opsConst165<>(SB), RODATA|NOPTR, $32
+DATA opsConst213<>+0(SB)/4, $0x3d2aaa8d
+DATA opsConst213<>+4(SB)/4, $0x3d2aaa8d
+DATA opsConst213<>+8(SB)/4, $0x3d2aaa8d
+DATA opsConst213<>+12(SB)/4, $0x3d2aaa8d
+DATA opsConst213<>+16(SB)/4, $0x3d2aaa8d
+DATA opsConst213<>+20(SB)/4, $0x3d2aaa8d
+DATA opsConst213<>+24(SB)/4, $0x3d2aaa8d
+DATA opsConst213<>+28(SB)/4, $0x3d2aaa8d
+GLOBL opsConst213<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst166<>+0(SB)/4, $0x3e2aaa6f
-DATA opsConst166<>+4(SB)/4, $0x3e2aaa6f
-DATA opsConst166<>+8(SB)/4, $0x3e2aaa6f
-DATA opsConst166<>+12(SB)/4, $0x3e2aaa6f
-DATA opsConst166<>+16(SB)/4, $0x3e2aaa6f
-DATA opsConst166<>+20(SB)/4, $0x3e2aaa6f
-DATA opsConst166<>+24(SB)/4, $0x3e2aaa6f
-DATA opsConst166<>+28(SB)/4, $0x3e2aaa6f
-GLOBL opsConst166<>(SB), RODATA|NOPTR, $32
+DATA opsConst214<>+0(SB)/4, $0x3e2aaa6f
+DATA opsConst214<>+4(SB)/4, $0x3e2aaa6f
+DATA opsConst214<>+8(SB)/4, $0x3e2aaa6f
+DATA opsConst214<>+12(SB)/4, $0x3e2aaa6f
+DATA opsConst214<>+16(SB)/4, $0x3e2aaa6f
+DATA opsConst214<>+20(SB)/4, $0x3e2aaa6f
+DATA opsConst214<>+24(SB)/4, $0x3e2aaa6f
+DATA opsConst214<>+28(SB)/4, $0x3e2aaa6f
+GLOBL opsConst214<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst167<>+0(SB)/4, $0x3f000000
-DATA opsConst167<>+4(SB)/4, $0x3f000000
-DATA opsConst167<>+8(SB)/4, $0x3f000000
-DATA opsConst167<>+12(SB)/4, $0x3f000000
-DATA opsConst167<>+16(SB)/4, $0x3f000000
-DATA opsConst167<>+20(SB)/4, $0x3f000000
-DATA opsConst167<>+24(SB)/4, $0x3f000000
-DATA opsConst167<>+28(SB)/4, $0x3f000000
-GLOBL opsConst167<>(SB), RODATA|NOPTR, $32
+DATA opsConst215<>+0(SB)/4, $0x3f000000
+DATA opsConst215<>+4(SB)/4, $0x3f000000
+DATA opsConst215<>+8(SB)/4, $0x3f000000
+DATA opsConst215<>+12(SB)/4, $0x3f000000
+DATA opsConst215<>+16(SB)/4, $0x3f000000
+DATA opsConst215<>+20(SB)/4, $0x3f000000
+DATA opsConst215<>+24(SB)/4, $0x3f000000
+DATA opsConst215<>+28(SB)/4, $0x3f000000
+GLOBL opsConst215<>(SB), RODATA|NOPTR, $32
 
-DATA opsConst168<>+0(SB)/4, $0x3f800000
-DATA opsConst168<>+4(SB)/4, $0x3f800000
-DATA opsConst168<>+8(SB)/4, $0x3f800000
-DATA opsConst168<>+12(SB)/4, $0x3f800000
-DATA opsConst168<>+16(SB)/4, $0x3f800000
-DATA opsConst168<>+20(SB)/4, $0x3f800000
-DATA opsConst168<>+24(SB)/4, $0x3f800000
-DATA opsConst168<>+28(SB)/4, $0x3f800000
-GLOBL opsConst168<>(SB), RODATA|NOPTR, $32
+DATA opsConst216<>+0(SB)/4, $0x3f800000
+DATA opsConst216<>+4(SB)/4, $0x3f800000
+DATA opsConst216<>+8(SB)/4, $0x3f800000
+DATA opsConst216<>+12(SB)/4, $0x3f800000
+DATA opsConst216<>+16(SB)/4, $0x3f800000
+DATA opsConst216<>+20(SB)/4, $0x3f800000
+DATA opsConst216<>+24(SB)/4, $0x3f800000
+DATA opsConst216<>+28(SB)/4, $0x3f800000
+GLOBL opsConst216<>(SB), RODATA|NOPTR, $32
 
 // func indexSumAVX2(out *float32, s *float32, lds int, heads int, w *float32)
 // Requires: AVX, FMA3
@@ -5472,9 +7492,9 @@ TEXT ·indexSumAVX2(SB), NOSPLIT, $0-40
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-loop173:
+loop221:
 	TESTQ        BX, BX
-	JZ           loopDone174
+	JZ           loopDone222
 	VBROADCASTSS (SI), Y3
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y5
@@ -5485,9 +7505,9 @@ loop173:
 	ADDQ         DX, CX
 	ADDQ         $0x04, SI
 	DECQ         BX
-	JMP          loop173
+	JMP          loop221
 
-loopDone174:
+loopDone222:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y2, 32(AX)
 	VZEROUPPER
@@ -5505,21 +7525,21 @@ TEXT ·ropeHalvesAVX2(SB), NOSPLIT, $0-56
 	MOVQ    inverse+48(FP), R8
 	VXORPS  Y0, Y0, Y0
 	TESTQ   R8, R8
-	JZ      forward175
-	VMOVUPS opsConst153<>+0(SB), Y0
+	JZ      forward223
+	VMOVUPS opsConst201<>+0(SB), Y0
 
-forward175:
-loop176:
+forward223:
+loop224:
 	TESTQ SI, SI
-	JZ    loopDone177
+	JZ    loopDone225
 	XORQ  R8, R8
 	MOVQ  DI, R9
 	LEAQ  (AX)(DI*4), R10
 	SHRQ  $0x03, R9
 
-loop178:
+loop226:
 	TESTQ       R9, R9
-	JZ          loopDone179
+	JZ          loopDone227
 	VMOVUPS     (DX)(R8*1), Y1
 	VXORPS      (BX)(R8*1), Y0, Y2
 	VMOVUPS     (AX)(R8*1), Y3
@@ -5532,14 +7552,14 @@ loop178:
 	VMOVUPS     Y4, (R10)(R8*1)
 	ADDQ        $0x20, R8
 	DECQ        R9
-	JMP         loop178
+	JMP         loop226
 
-loopDone179:
+loopDone227:
 	ADDQ CX, AX
 	DECQ SI
-	JMP  loop176
+	JMP  loop224
 
-loopDone177:
+loopDone225:
 	VZEROUPPER
 	RET
 
@@ -5557,28 +7577,28 @@ TEXT ·layerNormAVX2(SB), NOSPLIT, $0-68
 	VXORPS     X0, X0, X0
 	VCVTSI2SSQ R9, X0, X0
 
-loop180:
+loop228:
 	TESTQ  R8, R8
-	JZ     loopDone181
+	JZ     loopDone229
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	XORQ   R10, R10
 	MOVQ   R9, R11
 
-cols182:
+cols230:
 	CMPQ    R11, $0x10
-	JLT     colsTail183
+	JLT     colsTail231
 	VMOVUPS (DX)(R10*1), Y3
 	VMOVUPS 32(DX)(R10*1), Y4
 	VADDPS  Y3, Y1, Y1
 	VADDPS  Y4, Y2, Y2
 	ADDQ    $0x40, R10
 	SUBQ    $0x10, R11
-	JMP     cols182
+	JMP     cols230
 
-colsTail183:
+colsTail231:
 	TESTQ      R11, R11
-	JZ         colsDone184
+	JZ         colsDone232
 	LEAQ       opsMask<>+0(SB), R12
 	SHLQ       $0x02, R11
 	SUBQ       R11, R12
@@ -5589,7 +7609,7 @@ colsTail183:
 	VADDPS     Y3, Y1, Y1
 	VADDPS     Y4, Y2, Y2
 
-colsDone184:
+colsDone232:
 	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X2
@@ -5604,9 +7624,9 @@ colsDone184:
 	XORQ         R10, R10
 	MOVQ         R9, R11
 
-cols185:
+cols233:
 	CMPQ        R11, $0x10
-	JLT         colsTail186
+	JLT         colsTail234
 	VMOVUPS     (DX)(R10*1), Y4
 	VMOVUPS     32(DX)(R10*1), Y5
 	VSUBPS      Y1, Y4, Y4
@@ -5615,11 +7635,11 @@ cols185:
 	VFMADD231PS Y5, Y5, Y3
 	ADDQ        $0x40, R10
 	SUBQ        $0x10, R11
-	JMP         cols185
+	JMP         cols233
 
-colsTail186:
+colsTail234:
 	TESTQ       R11, R11
-	JZ          colsDone187
+	JZ          colsDone235
 	LEAQ        opsMask<>+0(SB), R12
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
@@ -5634,7 +7654,7 @@ colsTail186:
 	VANDPS      Y7, Y5, Y7
 	VFMADD231PS Y7, Y7, Y3
 
-colsDone187:
+colsDone235:
 	VADDPS       Y3, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X3
 	VADDPS       X3, X2, X3
@@ -5645,15 +7665,15 @@ colsDone187:
 	VDIVSS       X0, X3, X3
 	VADDSS       eps+64(FP), X3, X3
 	VSQRTSS      X3, X3, X3
-	VMOVSS       opsConst168<>+0(SB), X2
+	VMOVSS       opsConst216<>+0(SB), X2
 	VDIVSS       X3, X2, X3
 	VBROADCASTSS X3, Y2
 	XORQ         R10, R10
 	MOVQ         R9, R11
 
-cols188:
+cols236:
 	CMPQ        R11, $0x10
-	JLT         colsTail189
+	JLT         colsTail237
 	VMOVUPS     (DX)(R10*1), Y3
 	VMOVUPS     32(DX)(R10*1), Y4
 	VMOVUPS     (SI)(R10*1), Y5
@@ -5670,11 +7690,11 @@ cols188:
 	VMOVUPS     Y4, 32(AX)(R10*1)
 	ADDQ        $0x40, R10
 	SUBQ        $0x10, R11
-	JMP         cols188
+	JMP         cols236
 
-colsTail189:
+colsTail237:
 	TESTQ       R11, R11
-	JZ          colsDone190
+	JZ          colsDone238
 	LEAQ        opsMask<>+0(SB), R12
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
@@ -5695,12 +7715,12 @@ colsTail189:
 	VMASKMOVPS  Y5, Y3, (AX)(R10*1)
 	VMASKMOVPS  Y6, Y4, 32(AX)(R10*1)
 
-colsDone190:
+colsDone238:
 	ADDQ CX, AX
 	ADDQ BX, DX
 	DECQ R8
-	JMP  loop180
+	JMP  loop228
 
-loopDone181:
+loopDone229:
 	VZEROUPPER
 	RET

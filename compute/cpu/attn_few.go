@@ -108,7 +108,7 @@ func (r *cachedBlock) scoreFew(first, n int) (values matrix) {
 	keys, values := r.operands(first, n)
 	lie := n // those that can be read where they lie, 16 at a time
 	switch {
-	case keys[0].n%16 != 0 || keys[1].n%16 != 0:
+	case keys[0].n%8 != 0 || keys[1].n%8 != 0:
 		lie = 0
 	case r.picks == nil && first+whole16(n) > r.room:
 		lie = n &^ 15
@@ -146,7 +146,7 @@ func (r *cachedBlock) scoreHeads(keys keyParts, n, h, heads, to int) {
 	for _, part := range keys {
 		if part.n > 0 {
 			*r.ask = part.ahead()
-			r.k.attnScores[heads](whole16(n)/16, part.n/16, part.p, 4*part.ld, queries, s, more, (*byte)(unsafe.Pointer(r.ask)))
+			r.k.attnScores[heads](whole16(n)/16, part.n/8, part.p, 4*part.ld, queries, s, more, (*byte)(unsafe.Pointer(r.ask)))
 			queries, more = at(queries, r.fewPer()*part.n), 1
 		}
 	}
@@ -155,7 +155,8 @@ func (r *cachedBlock) scoreHeads(keys keyParts, n, h, heads, to int) {
 // zeros stand behind the columns of keys that are not a multiple of 16.
 var zeros [16]float32
 
-// together copies n keys so that their columns lie together and are a multiple of 16.
+// together copies n keys so that their columns lie together and are a multiple of 16,
+// zeros at their end.
 func (r *cachedBlock) together(keys keyParts, n int) keyParts {
 	d := whole16(r.d)
 	m := newMatrix(r.w, whole16(n), d)

@@ -27,7 +27,7 @@ func (b *Backend) MLAForward(a compute.MLAArgs) {
 	}
 	ps := portions{n: len(a.Seqs), rows: rows, picks: a.Picks}
 	ps.cut("MLA")
-	together := a.Picks.IsZero() && a.Nope%16 == 0 && a.Rope%16 == 0 && a.V%16 == 0
+	together := a.Picks.IsZero() && a.Nope%8 == 0 && a.Rope%8 == 0 && a.V%16 == 0
 	if !together {
 		b.runCached(ps.len(), a.Heads, func(i, h int) cached { return mlaHeads(&a, ps.at(i), h, h+1) })
 		return

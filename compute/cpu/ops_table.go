@@ -44,7 +44,7 @@ func genericOps() opKernels { return opKernels{} }
 
 // attnKernels are those that AVX2 and AVX-512 machines share.
 type attnKernels struct {
-	attnScores  [9]func(groups, d16 int, k *float32, ldk int, q, s *float32, acc int, next *byte) // by heads
+	attnScores  [9]func(groups, d8 int, k *float32, ldk int, q, s *float32, acc int, next *byte) // by heads
 	attnMix     [5]func(n, d16 int, s, v *float32, ldv int, out *float32, ldout, acc int)
 	attnFetch   func(p *float32, lines int)
 	attnSoftmax func(s *float32, lds, heads, n int, scale float32, m, l, alpha *float32)

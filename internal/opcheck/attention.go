@@ -9,7 +9,7 @@ import (
 )
 
 // mlaSizes are heads' and one whose last heads are fewer than are taken together.
-var mlaSizes = append(slices.Clone(heads), [5]int{6, 32, 16, 32, 48})
+var mlaSizes = append(slices.Clone(heads), [5]int{6, 24, 16, 32, 48})
 
 func mlas() (ps []*problem) {
 	for _, strided := range layouts {

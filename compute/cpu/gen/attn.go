@@ -79,13 +79,13 @@ func (o *ops) attnScores(heads int) {
 	if heads > 4 {
 		per = 8
 	}
-	o.function(fmt.Sprintf("attnScores%d", heads), "func(groups, d16 int, k *float32, ldk int, q, s *float32, acc int, next *byte)",
-		fmt.Sprintf("is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for %d heads and groups of 16 keys, whose rows of d16 times 16 columns are ldk bytes apart; q has rows of %d, s of %d bytes. On the way it fetches as much as it reads.", heads, per, scoreRow))
+	o.function(fmt.Sprintf("attnScores%d", heads), "func(groups, d8 int, k *float32, ldk int, q, s *float32, acc int, next *byte)",
+		fmt.Sprintf("is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for %d heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of %d, s of %d bytes. On the way it fetches as much as it reads.", heads, per, scoreRow))
 	groups, k, q, s := o.arg("groups"), o.arg("k"), o.arg("q"), o.arg("s")
 	strides, f := o.oddStrides(o.arg("ldk")), o.newFetcher("next")
 	rewind := func(p reg.GPVirtual) { // goes from the end of a row to its beginning, in q too
-		back := o.arg("d16")
-		o.SHLQ(Imm(6), back)
+		back := o.arg("d8")
+		o.SHLQ(Imm(5), back)
 		o.SUBQ(back, p)
 		o.Load(o.Param("q"), q)
 	}
@@ -109,8 +109,8 @@ func (o *ops) attnScores(heads int) {
 	o.end()
 }
 
-// scoreColumns makes the scores of groups of 8 keys, asking for some lines at every
-// quarter of 16 columns; its pointers end up behind their rows.
+// scoreColumns makes the scores of groups of 8 keys, asking for some lines at every four
+// columns; its pointers end up behind their rows.
 func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.GPVirtual, q, s reg.GPVirtual, to int, f fetcher, lines int) {
 	acc := make([][]reg.VecVirtual, len(keys))
 	for i := range acc {
@@ -131,27 +131,38 @@ func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.
 	o.Label(fresh)
 	each(func(v reg.VecVirtual, _ Mem) { o.zero(v) })
 	o.Label(ready)
-	d16, top := o.arg("d16"), o.label("columns")
-	o.Label(top)
-	for part := range 4 {
-		o.fetch(f, lines)
-		for i, p := range keys {
-			out := o.transpose4(block{base: []reg.GPVirtual{p}, odd: strides}, 16*part)
-			for w := range 4 {
-				for h := range heads {
-					x := o.vec()
-					o.VBROADCASTSS(at(q, 4*per*(4*part+w)+4*h), x)
-					o.VFMADD231PS(x, out[w], acc[i][h])
+	columns := func(parts int) {
+		for part := range parts {
+			o.fetch(f, lines)
+			for i, p := range keys {
+				out := o.transpose4(block{base: []reg.GPVirtual{p}, odd: strides}, 16*part)
+				for w := range 4 {
+					for h := range heads {
+						x := o.vec()
+						o.VBROADCASTSS(at(q, 4*per*(4*part+w)+4*h), x)
+						o.VFMADD231PS(x, out[w], acc[i][h])
+					}
 				}
 			}
 		}
+		for _, p := range keys {
+			o.ADDQ(imm(16*parts), p)
+		}
+		o.ADDQ(imm(16*parts*per), q)
 	}
-	for _, p := range keys {
-		o.ADDQ(Imm(64), p)
-	}
-	o.ADDQ(imm(64*per), q)
-	o.DECQ(d16)
-	o.JNZ(LabelRef(top))
+	d8, half, done := o.arg("d8"), o.label("half"), o.label("columnsDone")
+	top := o.label("columns")
+	o.Label(top)
+	o.CMPQ(d8, imm(2))
+	o.JL(LabelRef(half))
+	columns(4)
+	o.SUBQ(imm(2), d8)
+	o.JMP(LabelRef(top))
+	o.Label(half)
+	o.TESTQ(d8, d8)
+	o.JZ(LabelRef(done))
+	columns(2)
+	o.Label(done)
 	each(func(v reg.VecVirtual, m Mem) { o.VMOVUPS(v, m) })
 }
 
