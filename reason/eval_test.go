@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sonde/checkpoint"
 	"sonde/engine"
 	"sonde/model"
 	"sonde/reason/task"
@@ -29,7 +30,7 @@ type oracle struct {
 	tok     *text.Tokenizer
 	context int
 	answers map[string][]string // by question
-	weight  float32 // changes nothing but what it thinks of other tokens
+	weight  float32             // changes nothing but what it thinks of other tokens
 	passes  atomic.Int64
 }
 
@@ -252,8 +253,8 @@ func TestThoughtTokens(t *testing.T) {
 	}
 }
 
-// TestReport pins the two forms down.
-func TestReport(t *testing.T) {
+// TestEvalReport pins the two forms down.
+func TestEvalReport(t *testing.T) {
 	_, e := newOracle(t, 64, map[string][]string{"1+1?": {"2"}, "1+2?": {"3"}, "2+2?": {"<think>no</think>5"}})
 	hard := sums()
 	hard.Difficulty, hard.Hard = 4, true
@@ -323,6 +324,9 @@ func runFiles(t *testing.T, e Examinee, o EvalOptions, resume bool) map[string]s
 		t.Fatal(err)
 	}
 	for _, f := range entries {
+		if strings.HasPrefix(f.Name(), ".") {
+			continue // the lock
+		}
 		raw, err := os.ReadFile(filepath.Join(o.Out, f.Name()))
 		if err != nil {
 			t.Fatal(err)
@@ -346,9 +350,9 @@ func evalOptions(t *testing.T, out string) EvalOptions {
 	return EvalOptions{Data: []string{data}, Samples: new(5), Out: out}
 }
 
-// TestResume: wherever an evaluation was killed, even within a line, it ends with the same
+// TestEvalResumes: wherever an evaluation was killed, even within a line, it ends with the same
 // files.
-func TestResume(t *testing.T) {
+func TestEvalResumes(t *testing.T) {
 	o, e := newOracle(t, 64, sumAnswers)
 	opts := evalOptions(t, t.TempDir())
 	want := runFiles(t, e, opts, false)
@@ -371,7 +375,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-func TestInterrupt(t *testing.T) {
+func TestEvalInterrupted(t *testing.T) {
 	o, e := newOracle(t, 64, sumAnswers)
 	opts := evalOptions(t, t.TempDir())
 	want := runFiles(t, e, opts, false)
@@ -418,6 +422,16 @@ func TestInterrupt(t *testing.T) {
 	}
 	if _, err := RunEval(t.Context(), e, EvalModel{}, opts, false, nil); err == nil || !strings.Contains(err.Error(), "already") {
 		t.Errorf("a second evaluation in the folder: %v", err)
+	}
+	lock, err := checkpoint.LockRun(opts.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RunEval(t.Context(), e, EvalModel{}, settled, true, nil); !errors.Is(err, checkpoint.ErrLocked) {
+		t.Errorf("two at a time: %v", err)
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
 	}
 	o.weight = 9999
 	if _, err := RunEval(t.Context(), e, EvalModel{}, settled, true, nil); err == nil || !strings.Contains(err.Error(), "other weights") {

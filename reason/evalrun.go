@@ -362,6 +362,7 @@ func promptsHash(prompts [][]*text.ChatPrompt) string {
 // evalFolder is an evaluation's folder, its answers open for writing.
 type evalFolder struct {
 	dir     string
+	lock    *checkpoint.Lock
 	samples *os.File
 	all     map[evalKey]EvalSample
 }
@@ -380,19 +381,20 @@ func openEvalFolder(dir string, f evalFile, resume bool) (*evalFolder, error) {
 		return nil, fmt.Errorf("there is an evaluation in %s already: go on with --resume, or choose another --out", dir)
 	}
 	d := &evalFolder{dir: dir, all: map[evalKey]EvalSample{}}
-	if !resume {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, err
-		}
-		raw, err := json.MarshalIndent(f, "", "  ")
-		if err != nil {
-			return nil, err
-		}
-		if err := replaceFile(filepath.Join(dir, evalSettingsFile), append(raw, '\n')); err != nil {
-			return nil, err
-		}
+	if d.lock, err = checkpoint.LockRun(dir); err != nil {
+		return nil, err
 	}
-	return d, d.open()
+	if !resume {
+		err = train.WriteJSON(filepath.Join(dir, evalSettingsFile), f)
+	}
+	if err == nil {
+		err = d.open()
+	}
+	if err != nil {
+		_ = d.lock.Unlock()
+		return nil, err
+	}
+	return d, nil
 }
 
 // open reads the answers that are there, up to the first line that is damaged, as the
@@ -426,7 +428,11 @@ func seekTo(f *os.File, at int64) error {
 	return err
 }
 
-func (d *evalFolder) close() { _ = d.samples.Close() }
+// close closes what is open; of an answer's line nothing is held back.
+func (d *evalFolder) close() {
+	_ = d.samples.Close()
+	_ = d.lock.Unlock()
+}
 
 // done are the answers that are there to what is asked.
 func (d *evalFolder) done(sets []EvalSet, s EvalSettings) []EvalSample {
@@ -483,23 +489,9 @@ func (d *evalFolder) finish(r *EvalReport, sets []EvalSet) error {
 		name string
 		b    *bytes.Buffer
 	}{{evalSamplesFile, &lines}, {evalReportJSON, &report}, {evalReportMD, &markdown}} {
-		if err := replaceFile(filepath.Join(d.dir, f.name), f.b.Bytes()); err != nil {
+		if err := train.WriteFile(filepath.Join(d.dir, f.name), f.b.Bytes()); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// replaceFile puts a whole file in place of what is there, or leaves that.
-func replaceFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
