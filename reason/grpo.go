@@ -172,6 +172,7 @@ func (r *grpo) oneStep(ctx context.Context) (*train.Record, error) {
 	if r.ref != nil && r.step%r.o.RefEvery == 0 {
 		r.ref.refresh()
 	}
+	r.count(b, l)
 	rec := r.record(b, l, time.Since(began).Seconds())
 	if r.step%every(r.o.EvalEvery, 10, r.o.Steps) == 0 || r.step == r.o.Steps {
 		seen, err := r.look(context.WithoutCancel(ctx))

@@ -14,9 +14,17 @@ import (
 // GRPOSummary is the outcome of a finished run, as summary.json holds it.
 type GRPOSummary struct {
 	Steps   int     `json:"steps"`
-	Seconds float64 `json:"seconds"`          // over all its sessions, evaluations included
-	Before  *looked `json:"before,omitempty"` // on held-out problems; absent where there are none
-	After   *looked `json:"after,omitempty"`
+	Seconds float64 `json:"seconds"` // over all its sessions, evaluations included
+	Effort
+	Before *looked `json:"before,omitempty"` // on held-out problems; absent where there are none
+	After  *looked `json:"after,omitempty"`
+}
+
+// Effort is what a run's steps took in tokens, evaluations not counted.
+type Effort struct {
+	Read    int64 `json:"read"`    // of prompts, before answers were written
+	Written int64 `json:"written"` // of answers
+	Learned int64 `json:"learned"` // that went through the model forward and backward
 }
 
 // looked is an evaluation on held-out problems.
@@ -113,6 +121,12 @@ func (r *grpo) look(ctx context.Context) (*looked, error) {
 	}
 	l.Seconds = time.Since(began).Seconds()
 	return l, nil
+}
+
+// count adds a step to the run's effort.
+func (r *grpo) count(b *batch, l *learned) {
+	e := &r.state.Effort
+	e.Read, e.Written, e.Learned = e.Read+int64(b.read), e.Written+int64(b.tokens), e.Learned+int64(l.rows)
 }
 
 // record is what a step leaves in the journal.
@@ -215,7 +229,7 @@ func (r *grpo) show(rec *train.Record, left time.Duration) {
 
 // finish writes the summary.
 func (r *grpo) finish() (*GRPOSummary, error) {
-	s := &GRPOSummary{Steps: r.step, Seconds: r.state.Seconds, Before: r.state.Before, After: r.last}
+	s := &GRPOSummary{Steps: r.step, Seconds: r.state.Seconds, Effort: r.state.Effort, Before: r.state.Before, After: r.last}
 	if err := train.WriteJSON(summaryPath(r.o.Out), s); err != nil {
 		return nil, err
 	}

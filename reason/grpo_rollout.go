@@ -34,6 +34,7 @@ type batch struct {
 	drawn   int
 	seconds float64 // spent on generation and judging
 	tokens  int     // written
+	read    int     // of prompts
 }
 
 // Seeds of streams that must not meet.
@@ -112,6 +113,7 @@ func (r *grpo) round(ctx context.Context, b *batch, n int) error {
 	b.drawn += n
 	for g := 0; g < n; g++ {
 		group := samples[g*r.o.Group : (g+1)*r.o.Group]
+		b.read += len(group[0].prompt)
 		rewards := make([]float64, len(group))
 		for i, s := range group {
 			rewards[i] = s.Reward

@@ -25,7 +25,8 @@ type grpoState struct {
 	Drawn   int     `json:"drawn"` // problems so far
 	Updates int     `json:"updates"`
 	Seconds float64 `json:"seconds"` // of the run so far
-	Before  *looked `json:"before,omitempty"`
+	Effort
+	Before *looked `json:"before,omitempty"`
 }
 
 // precheck finds the mistakes that can be seen without touching the disk.
