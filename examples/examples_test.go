@@ -32,6 +32,9 @@ func TestExamples(t *testing.T) {
 	if out := program(t, "train", "", "-out", base, "-steps", "3"); !strings.Contains(out, "3 steps") {
 		t.Errorf("train says\n%s", out)
 	}
+	if out := program(t, "train", "", "-out", base, "-resume"); !strings.Contains(out, "3 steps") {
+		t.Errorf("train -resume says\n%s", out)
+	}
 	out := program(t, "reinforce", "", "-model", base, "-out", better, "-steps", "2", "-prompts", "2", "-group", "2", "-held", "4")
 	if !strings.Contains(out, "right on held-out sums") {
 		t.Errorf("reinforce says\n%s", out)

@@ -1,8 +1,8 @@
 // Command train makes a model from nothing but text: a DeepSeek-V3-style mixture of experts
-// with 0.4 million parameters, in some minutes on a laptop.
+// with half a million parameters, in ten minutes on a laptop.
 //
 //	go run ./examples/train -out runs/sums
-//	go run ./examples/train -out runs/notes -data ~/notes -minutes 30
+//	go run ./examples/train -out runs/notes -data ~/notes -steps 5000
 //
 // Without -data the text is sums of digits, most with the bare answer, one in four worked
 // out before it. The model learns to do either: examples/reinforce then lets it find out
@@ -31,13 +31,9 @@ import (
 func main() {
 	out := flag.String("out", "runs/sums", "folder of the run")
 	data := flag.String("data", "", "file, folder or glob of text (default: sums, made here)")
-	minutes := flag.Float64("minutes", 4, "how long to train")
-	steps := flag.Int("steps", 0, "train so many steps instead")
+	steps := flag.Int("steps", 1800, "steps of 4,096 tokens to train")
 	resume := flag.Bool("resume", false, "go on with the run")
 	flag.Parse()
-	if *steps > 0 {
-		*minutes = 0
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt) // Ctrl-C saves
 	defer stop()
 
@@ -66,7 +62,10 @@ func main() {
 		log.Fatal(err)
 	}
 	defer backend.Close()
-	options := train.Options{Out: *out, Data: []string{*data}, ModelFile: config, Minutes: *minutes, Steps: *steps}
+	options := train.Options{Out: *out, Data: []string{*data}, ModelFile: config, Steps: *steps}
+	if *resume {
+		options = train.Options{Out: *out} // the run knows the rest, and keeps its text
+	}
 	summary, err := train.Run(ctx, train.Config{Options: options, Resume: *resume, Backend: backend}, os.Stdout)
 	if err != nil {
 		log.Fatal(err)
