@@ -111,6 +111,9 @@ func (s *Source) openFolder(dir, only string) (err error) {
 const pickleHint = "pickled weights (.bin, .pt) are never read, since reading them can run code: fetch the model's safetensors, or have its authors convert it"
 
 func hintNoModel(path string) string {
+	if IsAdapter(path) {
+		return "it holds an adapter and not its model: merge the two first (sonde merge MODEL " + path + " FOLDER)"
+	}
 	if _, err := os.Stat(filepath.Join(path, stateDir)); err == nil {
 		return "it holds a training run that has not saved a model yet: go on training it first"
 	}
