@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -68,7 +70,11 @@ func (f uiFlag) watch(ctx context.Context, s streams, folder string) (end func()
 // listen opens the address; without one, the usual one or any that is free.
 func (a optionalAddr) listen() (net.Listener, error) {
 	if a.addr != "" {
-		return serve.Listen(a.addr)
+		ln, err := serve.Listen(a.addr)
+		if err != nil {
+			err = errors.New(strings.ReplaceAll(err.Error(), "--addr ", "--ui=")) // the flag's name here
+		}
+		return ln, err
 	}
 	if ln, err := serve.Listen(uiAddr); err == nil {
 		return ln, nil
