@@ -372,7 +372,7 @@ func (r *r1Run) grpo(ctx context.Context, i int, o GRPOOptions, resume bool) (*C
 		return nil, err
 	}
 	r.stages[i].Steps = sum.Steps
-	return &Cost{}, nil
+	return &Cost{Learned: sum.Learned, Read: sum.Read, Written: sum.Written, FLOPs: r.flops(sum.Learned, sum.Read+sum.Written)}, nil
 }
 
 // samples is the file of a stage that samples.
