@@ -202,10 +202,10 @@ func (r *sftRun) open(ctx context.Context) error {
 	for _, w := range r.model.Warnings {
 		r.p.Note("warning    %s", w)
 	}
-	if err := r.o.resolve(r.model.Cfg); err != nil {
+	if err := r.o.resolve(r.model.Cfg, r.adapted()); err != nil {
 		return err
 	}
-	if r.o.LoRA == nil {
+	if !r.adapted() {
 		if taught, err := r.model.learnToChat(); err != nil {
 			return err
 		} else if taught {
@@ -222,6 +222,9 @@ func (r *sftRun) open(ctx context.Context) error {
 	}
 	return r.fixSteps(ctx)
 }
+
+// adapted says whether an adapter is trained, a new one or one that is there already.
+func (r *sftRun) adapted() bool { return r.model.save != nil }
 
 // openModel opens the checkpoint, or the run's own folder where that has a newer one.
 func (r *sftRun) openModel() (err error) {

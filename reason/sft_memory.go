@@ -14,6 +14,9 @@ import (
 func (r *sftRun) fits() error { return fits(r.o.Model, r.o.Compute) }
 
 func fits(path, format string) error {
+	if checkpoint.IsAdapter(path) {
+		return nil // only the adapter is trained
+	}
 	src, err := checkpoint.Open(path)
 	if err != nil {
 		return err

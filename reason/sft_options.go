@@ -77,17 +77,21 @@ func defaultRate(active int64, adapter bool) float64 {
 	return min(math.Round(lr/digits)*digits, highestRate)
 }
 
-// resolve fills in the defaults and checks the result against the model.
-func (o *SFTOptions) resolve(cfg model.Config) error {
+// resolve fills in the defaults and checks the result against the model; adapter says that
+// one is trained.
+func (o *SFTOptions) resolve(cfg model.Config, adapter bool) error {
 	train.Fill(o, sftDefaults)
 	if o.MaxLen == 0 {
 		o.MaxLen = cfg.Context()
 	}
 	if o.LR == 0 {
-		o.LR = defaultRate(cfg.ActiveParams(), o.LoRA != nil)
+		o.LR = defaultRate(cfg.ActiveParams(), adapter)
 	}
 	if o.MaxLen < 2 || o.MaxLen > cfg.Context() {
 		return fmt.Errorf("--max-len is %d, must be between 2 and the model's context, %d", o.MaxLen, cfg.Context())
+	}
+	if adapter && o.Gamma != 0 {
+		return errors.New("--gamma moves the routers' biases, which an adapter leaves as they are")
 	}
 	return o.checkNumbers()
 }
@@ -121,9 +125,6 @@ func (o *SFTOptions) checkNumbers() error {
 	check(o.EvalEvery >= 0, "eval-every", o.EvalEvery, "positive")
 	if bad != nil {
 		return errors.New(strings.Join(bad, "\n"))
-	}
-	if o.LoRA != nil && o.Gamma != 0 {
-		return errors.New("--gamma moves the routers' biases, which an adapter leaves as they are")
 	}
 	return nil
 }
