@@ -50,8 +50,9 @@ type grpo struct {
 
 	step  int // done
 	state grpoState
-	drawn int // problems so far
-	saved int // step of the newest checkpoint, -1 for none
+	drawn int  // problems so far
+	saved int  // step of the newest checkpoint, -1 for none
+	begun bool // run.json was written by this call
 }
 
 // GRPO reinforces a model on problems with verifiable answers, or goes on with a run, and
@@ -92,6 +93,9 @@ func GRPO(ctx context.Context, c GRPOConfig, out io.Writer) (s *GRPOSummary, err
 		s, err = r.all(ctx)
 		return err
 	})
+	if err != nil && r.begun && r.saved < 0 {
+		discard(c.Out)
+	}
 	return s, err
 }
 
@@ -122,7 +126,7 @@ func (r *grpo) all(ctx context.Context) (*GRPOSummary, error) {
 // first evaluates the model as it is and saves it, where nothing has been done yet, so
 // that the folder holds a model from the beginning.
 func (r *grpo) first(ctx context.Context) error {
-	if r.step > 0 || r.saved == 0 {
+	if r.step > 0 || r.saved == 0 && (r.state.Before != nil || len(r.heldOut) == 0) {
 		return nil
 	}
 	before, err := r.look(ctx)

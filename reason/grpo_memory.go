@@ -40,7 +40,7 @@ func (r *grpo) stateMemory() {
 	}
 	weights, optimiser, texts, records := int64(r.model.ar.Used()), trained*perWeight, text*int64(r.slots), passBytes(r.model, o.Micro, o.Recompute)
 	total := weights + optimiser + texts + records
-	r.p.Note("model      %s parameters, %s of them trained", train.Thousands(float64(cfg.TotalParams())), train.Thousands(float64(trained)))
+	r.p.Note("model      %s parameters, %s trained", train.Thousands(float64(cfg.TotalParams())), train.Thousands(float64(trained)))
 	r.p.Note("memory     about %s: weights %s, gradients and moments %s, %d texts side by side %s, passes of %d tokens %s",
 		gigabytes(total), gigabytes(weights), gigabytes(optimiser), r.slots, gigabytes(texts), o.Micro, gigabytes(records))
 	if machine > 0 && total > machine {

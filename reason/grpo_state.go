@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sonde/checkpoint"
 	"sonde/reason/task"
@@ -79,7 +80,45 @@ func (r *grpo) beginOrResume() error {
 	if err := r.open(); err != nil {
 		return err
 	}
+	if err := r.checkPrompts(); err != nil {
+		return err
+	}
+	r.begun = true
 	return (&grpoRun{Kind: kindGRPO, Options: *r.o, Model: r.model.files.ConfigJSON, TotalSteps: r.o.Steps}).Write(r.o.Out)
+}
+
+// checkPrompts finds problems that do not fit the context, all of a file's and some of a
+// family's, before anything is begun.
+func (r *grpo) checkPrompts() error {
+	for _, part := range r.mix {
+		c, ok := part.Task.(*task.Collection)
+		if !ok {
+			continue
+		}
+		for _, p := range c.Problems() {
+			if _, err := r.prompt(&p); err != nil {
+				return err
+			}
+		}
+	}
+	for n := range 64 {
+		if _, _, err := r.problem(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discard removes what a run that could not begin has left, so that the corrected command
+// is not refused.
+func discard(run string) {
+	entries, _ := os.ReadDir(run)
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case name == "run.json", name == "log.jsonl", name == "rollouts", strings.HasPrefix(name, "events.out.tfevents."):
+			os.RemoveAll(filepath.Join(run, name))
+		}
+	}
 }
 
 // goOn takes over the stored options; those that may differ are the user's.
