@@ -106,6 +106,17 @@ func TestPythonAssertsEndInTime(t *testing.T) {
 	}
 }
 
+// TestPythonAssertsComputeWithoutEnd: time on the processor is bounded, whatever the clock
+// says.
+func TestPythonAssertsComputeWithoutEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("computes for ten seconds")
+	}
+	if v := assertsCheck(t, addAsserts, 10*time.Minute).Score("while True: pass"); v.Score != 0 || !strings.Contains(v.Reason, "killed") {
+		t.Errorf("%v, %q", v.Score, v.Reason)
+	}
+}
+
 // TestPythonAssertsThatDoNotRun: tests that are broken are told from answers that are wrong.
 func TestPythonAssertsThatDoNotRun(t *testing.T) {
 	for name, c := range map[string][2]string{
