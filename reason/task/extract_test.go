@@ -66,7 +66,7 @@ func TestExtractEndsSoon(t *testing.T) {
 		Extract(bomb)
 		Extract("\\boxed{" + bomb[:MaxOutput-20] + "}")
 		ExtractCode(bomb)
-		if d := time.Since(start); d > 3*time.Second {
+		if d := time.Since(start); d > time.Minute { // seconds on a busy machine; what grows with the square takes far longer
 			t.Errorf("%q took %v", part, d)
 		}
 	}
