@@ -223,6 +223,9 @@ func (d runFolder) summary() runSummary {
 		st.ID = d.id + ":" + stageID(st.ID)
 		out.Stages = append(out.Stages, st)
 	}
+	if d.stage != nil && d.stage.Kind != "" {
+		out.Kind = d.stage.Kind // the recipe's word: pre-training may be a run of SFT
+	}
 	out.settle(root, d.stage)
 	return out
 }
