@@ -333,7 +333,7 @@ func TestAdapterRefused(t *testing.T) {
 		{with(map[string]any{"r": 1 << 30}), "rank 1073741824"},
 		{with(map[string]any{"rank_pattern": map[string]int{"(": 3}}), "regular expression"},
 		{with(map[string]any{"r": 5}), "expected [5 32]"},
-		{renamed("lora_B", "lora_X"), "not A or B"},
+		{renamed("lora_B", "lora_X"), "only LoRA over linear layers"},
 		{renamed("layers.0", "layers.7"), "layers.7"},
 		{renamed("down_proj", "best_proj"), "best_proj"},
 		{func(dir string) error { return os.Remove(filepath.Join(dir, adapterWeights)) }, "does not exist"},
