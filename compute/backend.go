@@ -192,7 +192,10 @@ type AttentionArgs struct {
 // positions Start, Start+1, ... and see keys and values 0 to their own position.
 type AttentionSeq struct {
 	Row, Rows, Start int
-	K, V             Tensor // F32 [at least Start+Rows, KVHeads*Dim], roped
+	// K and V are [at least Start+Rows, KVHeads*Dim], roped: both F32, or where no backward
+	// follows and Dim is a multiple of 8 both F16, of which the even of two equally near
+	// numbers was taken.
+	K, V Tensor
 }
 
 // AttentionGrads are the gradients of AttentionArgs whose sequences all start at 0: DO

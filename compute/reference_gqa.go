@@ -1,6 +1,11 @@
 package compute
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+
+	"sonde/num"
+)
 
 // Check panics when the tensors do not have the shapes the type's comment gives.
 func (a AttentionArgs) Check() {
@@ -11,9 +16,9 @@ func (a AttentionArgs) Check() {
 		mismatch("Attention", fmt.Sprintf("%d heads over %d key heads of %d do not fit", h, g, d), a.Q, a.O, a.LSE, a.K, a.V)
 	}
 	for i, s := range a.Seqs {
-		n := s.Start + s.Rows
-		if !(s.Start >= 0 && s.Rows >= 0 && s.Row >= 0 && s.Row+s.Rows <= a.Q.rows &&
-			is(s.K, F32, s.K.rows, g*d) && is(s.V, F32, s.V.rows, g*d) && s.K.rows >= n && s.V.rows >= n) {
+		n, kept := s.Start+s.Rows, s.K.dtype
+		if !(within(s.Row, s.Rows, s.Start, a.Q.rows) && (kept == F32 || kept == F16 && d%8 == 0) &&
+			is(s.K, kept, s.K.rows, g*d) && is(s.V, kept, s.V.rows, g*d) && s.K.rows >= n && s.V.rows >= n) {
 			mismatch("Attention", fmt.Sprintf("sequence %d with rows %d to %d from position %d on, %d key heads of %d, does not fit",
 				i, s.Row, s.Row+s.Rows, s.Start, g, d), a.Q, s.K, s.V)
 		}
@@ -29,8 +34,8 @@ func (g AttentionGrads) Check(a AttentionArgs) {
 			len(a.Seqs)), g.DO, a.O, g.DQ, a.Q, a.LSE)
 	}
 	for i, s := range a.Seqs {
-		if !(s.Start == 0 && is(g.DK[i], F32, s.Rows, a.KVHeads*a.Dim) && is(g.DV[i], F32, s.Rows, a.KVHeads*a.Dim)) {
-			mismatch("AttentionBackward", fmt.Sprintf("sequence %d has %d rows from position %d on", i, s.Rows, s.Start), g.DK[i], g.DV[i])
+		if !(s.Start == 0 && s.K.dtype == F32 && is(g.DK[i], F32, s.Rows, a.KVHeads*a.Dim) && is(g.DV[i], F32, s.Rows, a.KVHeads*a.Dim)) {
+			mismatch("AttentionBackward", fmt.Sprintf("sequence %d has %d rows from position %d on, whose keys must be F32", i, s.Rows, s.Start), s.K, g.DK[i], g.DV[i])
 		}
 	}
 }
@@ -55,8 +60,27 @@ func (a AttentionArgs) Store() AttentionArgs {
 // nothing.
 func storeRows(dst, src Tensor, row, n, start int) {
 	for i := 0; i < n && !src.IsZero(); i++ {
+		if dst.dtype == F16 {
+			num.F16SliceFromF32(dst.halves(start+i), src.RowF32(row+i))
+			continue
+		}
 		copy(dst.RowF32(start+i), src.RowF32(row+i))
 	}
+}
+
+// halves is row i of an F16 view.
+func (t Tensor) halves(i int) []uint16 {
+	t.check(F16)
+	return unsafe.Slice((*uint16)(unsafe.Add(t.ptr, i*t.stride*2)), t.cols)
+}
+
+// kept is head for keys and values, which may be F16; those are widened into buf.
+func (a AttentionArgs) kept(buf []float32, t Tensor, row, h int) []float32 {
+	if t.dtype != F16 {
+		return a.head(t, row, h)
+	}
+	num.F16SliceToF32(buf, t.halves(row)[h*a.Dim:(h+1)*a.Dim])
+	return buf
 }
 
 // Attention is causal grouped-query attention; see AttentionArgs.
@@ -64,6 +88,7 @@ func (*Reference) Attention(a AttentionArgs) {
 	a.Check()
 	a = a.Store()
 	var buf [KeyBlock]float32
+	wide := make([]float32, a.Dim)
 	for _, s := range a.Seqs {
 		for i := range s.Rows {
 			for h := range a.Heads {
@@ -72,9 +97,9 @@ func (*Reference) Attention(a AttentionArgs) {
 				for from := 0; from <= s.Start+i; from += KeyBlock {
 					scores := buf[:min(KeyBlock, s.Start+i+1-from)]
 					for j := range scores {
-						scores[j] = dot(0, q, a.head(s.K, from+j, kv)) * a.Scale
+						scores[j] = dot(0, q, a.kept(wide, s.K, from+j, kv)) * a.Scale
 					}
-					r.block(scores, func(j int) []float32 { return a.head(s.V, from+j, kv) })
+					r.block(scores, func(j int) []float32 { return a.kept(wide, s.V, from+j, kv) })
 				}
 				if lse := r.finish(); !a.LSE.IsZero() {
 					a.LSE.RowF32(s.Row + i)[h] = lse

@@ -9,13 +9,14 @@ import (
 // cacheRows is the least that a Cache makes room for.
 const cacheRows = 256
 
-// Cache holds what a sequence keeps of each token: one F32 tensor [rows, width] for
-// each of its widths, such as a layer's latents. It grows as the sequence does, so a
+// Cache holds what a sequence keeps of each token: one tensor [rows, width], F32 or F16,
+// for each of its widths, such as a layer's latents. It grows as the sequence does, so a
 // long context costs nothing before it is used.
 type Cache struct {
 	be     compute.Backend
 	name   string
 	ar     *compute.Arena
+	dt     compute.DType
 	pool   *CachePool // where set, the memory is its, and ar is nil
 	widths []int
 	t      []compute.Tensor // nil tensors where nothing is held
@@ -25,7 +26,14 @@ type Cache struct {
 // NewCache makes an empty cache for at most max rows; nothing is allocated yet. name
 // says in errors what it is.
 func NewCache(be compute.Backend, name string, max int, widths ...int) *Cache {
-	return &Cache{be: be, name: name, widths: widths, max: max, t: make([]compute.Tensor, len(widths))}
+	return &Cache{be: be, name: name, dt: compute.F32, widths: widths, max: max, t: make([]compute.Tensor, len(widths))}
+}
+
+// NewHalfCache is NewCache with numbers of 16 bits, F16.
+func NewHalfCache(be compute.Backend, name string, max int, widths ...int) *Cache {
+	c := NewCache(be, name, max, widths...)
+	c.dt = compute.F16
+	return c
 }
 
 // Reserve makes room for n rows, keeping the first used. It panics with
@@ -61,7 +69,7 @@ func (c *Cache) take(n int) (*compute.Arena, []compute.Tensor) {
 	}()
 	t := make([]compute.Tensor, len(c.widths))
 	for i, w := range c.widths {
-		t[i] = ar.F32(n, w)
+		t[i] = ar.Alloc(c.dt, n, w)
 	}
 	done = true
 	return ar, t

@@ -69,15 +69,24 @@ func packRows(w *worker, k *kernels, dst, src *float32, ld, n, d int) {
 // packed is the size of a panel of 16 rows of d columns.
 func packed(d int) int { return 16 * ((d + 7) &^ 7) }
 
-// columnsOf is some columns of a matrix.
+// columnsOf is some columns of a matrix, of float16 numbers if half is 1: then the floats
+// between rows are half as many as numbers.
 type columnsOf struct {
 	matrix
-	n int
+	n    int
+	half int
 }
 
-// columns is where the n columns from c on of rows from row on lie.
+// lines is the number of cache lines of a row, at least.
+func (c columnsOf) lines() int { return (c.n>>c.half + 15) / 16 }
+
+// columns is where the n columns from c on of rows from row on lie; those of float16 begin
+// in even places.
 func columns(t compute.Tensor, row, c, n int) columnsOf {
-	return columnsOf{matrix{at(rowPtr(t, row), c), t.Stride()}, n}
+	if t.DType() == compute.F16 {
+		return columnsOf{matrix{at((*float32)(t.Ptr()), (row*t.Stride()+c)/2), t.Stride() / 2}, n, 1}
+	}
+	return columnsOf{matrix{at(rowPtr(t, row), c), t.Stride()}, n, 0}
 }
 
 // head is one head of a whole sequence: where its operands lie. Its keys are made of two

@@ -2,65 +2,130 @@
 
 package cpu
 
-// attnScores1AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 1 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes. On the way it fetches as much as it reads.
+// attnScores1AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 1 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes.
 //
 //go:noescape
-func attnScores1AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+func attnScores1AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
 
 // attnMix1AVX2 is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for 1 heads, added to out if acc is not 0: d16 times 16 columns, s in rows of 256 bytes, other strides in bytes.
 //
 //go:noescape
 func attnMix1AVX2(n int, d16 int, s *float32, v *float32, ldv int, out *float32, ldout int, acc int)
 
-// attnScores2AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 2 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes. On the way it fetches as much as it reads.
+// attnScores2AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 2 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes.
 //
 //go:noescape
-func attnScores2AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+func attnScores2AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
 
 // attnMix2AVX2 is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for 2 heads, added to out if acc is not 0: d16 times 16 columns, s in rows of 256 bytes, other strides in bytes.
 //
 //go:noescape
 func attnMix2AVX2(n int, d16 int, s *float32, v *float32, ldv int, out *float32, ldout int, acc int)
 
-// attnScores3AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 3 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes. On the way it fetches as much as it reads.
+// attnScores3AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 3 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes.
 //
 //go:noescape
-func attnScores3AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+func attnScores3AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
 
 // attnMix3AVX2 is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for 3 heads, added to out if acc is not 0: d16 times 16 columns, s in rows of 256 bytes, other strides in bytes.
 //
 //go:noescape
 func attnMix3AVX2(n int, d16 int, s *float32, v *float32, ldv int, out *float32, ldout int, acc int)
 
-// attnScores4AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 4 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes. On the way it fetches as much as it reads.
+// attnScores4AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 4 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes.
 //
 //go:noescape
-func attnScores4AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+func attnScores4AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
 
 // attnMix4AVX2 is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for 4 heads, added to out if acc is not 0: d16 times 16 columns, s in rows of 256 bytes, other strides in bytes.
 //
 //go:noescape
 func attnMix4AVX2(n int, d16 int, s *float32, v *float32, ldv int, out *float32, ldout int, acc int)
 
-// attnScores5AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 5 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes. On the way it fetches as much as it reads.
+// attnScores5AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 5 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes.
 //
 //go:noescape
-func attnScores5AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+func attnScores5AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
 
-// attnScores6AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 6 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes. On the way it fetches as much as it reads.
+// attnScores6AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 6 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes.
 //
 //go:noescape
-func attnScores6AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+func attnScores6AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
 
-// attnScores7AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 7 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes. On the way it fetches as much as it reads.
+// attnScores7AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 7 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes.
 //
 //go:noescape
-func attnScores7AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+func attnScores7AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
 
-// attnScores8AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 8 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes. On the way it fetches as much as it reads.
+// attnScores8AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 8 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes.
 //
 //go:noescape
-func attnScores8AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int, next *byte)
+func attnScores8AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// attnScoresHalf1AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 1 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes.
+//
+//go:noescape
+func attnScoresHalf1AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// attnMixHalf1AVX2 is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for 1 heads, added to out if acc is not 0: d16 times 16 columns, s in rows of 256 bytes, other strides in bytes.
+//
+//go:noescape
+func attnMixHalf1AVX2(n int, d16 int, s *float32, v *float32, ldv int, out *float32, ldout int, acc int)
+
+// attnScoresHalf2AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 2 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes.
+//
+//go:noescape
+func attnScoresHalf2AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// attnMixHalf2AVX2 is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for 2 heads, added to out if acc is not 0: d16 times 16 columns, s in rows of 256 bytes, other strides in bytes.
+//
+//go:noescape
+func attnMixHalf2AVX2(n int, d16 int, s *float32, v *float32, ldv int, out *float32, ldout int, acc int)
+
+// attnScoresHalf3AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 3 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes.
+//
+//go:noescape
+func attnScoresHalf3AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// attnMixHalf3AVX2 is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for 3 heads, added to out if acc is not 0: d16 times 16 columns, s in rows of 256 bytes, other strides in bytes.
+//
+//go:noescape
+func attnMixHalf3AVX2(n int, d16 int, s *float32, v *float32, ldv int, out *float32, ldout int, acc int)
+
+// attnScoresHalf4AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 4 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 4, s of 256 bytes.
+//
+//go:noescape
+func attnScoresHalf4AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// attnMixHalf4AVX2 is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for 4 heads, added to out if acc is not 0: d16 times 16 columns, s in rows of 256 bytes, other strides in bytes.
+//
+//go:noescape
+func attnMixHalf4AVX2(n int, d16 int, s *float32, v *float32, ldv int, out *float32, ldout int, acc int)
+
+// attnScoresHalf5AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 5 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes.
+//
+//go:noescape
+func attnScoresHalf5AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// attnScoresHalf6AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 6 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes.
+//
+//go:noescape
+func attnScoresHalf6AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// attnScoresHalf7AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 7 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes.
+//
+//go:noescape
+func attnScoresHalf7AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// attnScoresHalf8AVX2 is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for 8 heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of 8, s of 256 bytes.
+//
+//go:noescape
+func attnScoresHalf8AVX2(groups int, d8 int, k *float32, ldk int, q *float32, s *float32, acc int)
+
+// toHalfAVX2 rounds rows of d8 times 8 numbers, at least one, to the nearest float16, of two the even one; strides in bytes.
+//
+//go:noescape
+func toHalfAVX2(dst *uint16, lddst int, src *float32, ldsrc int, rows int, d8 int)
 
 // attnFetchAVX2 reads some lines from p on, so that they are in the cache.
 //

@@ -27,7 +27,7 @@ type cached struct {
 	scale        float32
 	q, o, lse    matrix // of the tokens: [heads*d], [heads*dv], [heads] or none
 	keys         keyParts
-	values       matrix
+	values       columnsOf
 	room         int            // rows that keys and values have
 	apart        int            // floats between the keys and values of two heads, the first part's; 0: they are shared
 	picks        compute.Tensor // [n, K] or none: the keys of each token
@@ -37,7 +37,7 @@ type cached struct {
 type keyParts [2]columnsOf
 
 // onePart is keys of d columns that lie together.
-func onePart(m matrix, d int) keyParts { return keyParts{{m, d}} }
+func onePart(m matrix, d int) keyParts { return keyParts{{m, d, 0}} }
 
 // from is the keys from row i on.
 func (k keyParts) from(i int) keyParts {
@@ -87,7 +87,6 @@ type cachedBlock struct {
 	scores   *float32 // [keyBlock][16], or of few heads [head][keyBlock]
 	fade     *float32
 	f, g     *float32
-	ask      *fetch
 }
 
 // block begins the work on block c of a.
@@ -104,9 +103,8 @@ func (a *cached) block(w *worker, k *kernels, c int) cachedBlock {
 		r.last = len(r.picks)
 	}
 	if r.few {
-		p := scratch(w, fewHeads*keyBlock+4*16)
+		p := scratch(w, fewHeads*keyBlock+3*16)
 		r.scores, r.fade, r.f, r.g = p, at(p, fewHeads*keyBlock), at(p, fewHeads*keyBlock+16), at(p, fewHeads*keyBlock+32)
-		r.ask = (*fetch)(unsafe.Pointer(at(p, fewHeads*keyBlock+48)))
 		return r
 	}
 	r.scores, r.fade = scratch(w, keyBlock*16), scratch(w, 16)
@@ -219,24 +217,43 @@ func (r *cachedBlock) keysFrom(first, n int, p partial, fresh bool) {
 }
 
 // operands is the keys and values from place first on, where they lie or copied: when
-// they are picked, when reading whole registers of values would leave the row, and when
-// many rows meet values that share a few sets of the cache.
-func (r *cachedBlock) operands(first, n int) (keys keyParts, values matrix) {
+// they are picked, when reading whole registers of values would leave the row, when many
+// rows meet values that share a few sets of the cache, and when many meet float16.
+func (r *cachedBlock) operands(first, n int) (keys keyParts, values columnsOf) {
 	if r.picks != nil {
 		return r.gather(r.picks[first : first+n])
 	}
-	values = matrix{r.values.row(first), r.values.ld}
-	if r.dv%16 != 0 || r.n > 16 && r.values.ld%256 == 0 {
-		lies := values
-		values = newMatrix(r.w, n, r.dv)
-		values.put(r.k, 0, lies.p, 4*lies.ld, n, r.dv)
+	keys, values = r.keys.from(first), r.values
+	values.p = values.row(first)
+	widen := values.half == 1 && !r.few
+	if widen {
+		keys = onePart(r.copied(keys[0], n), r.d)
 	}
-	return r.keys.from(first), values
+	if widen || r.dv%16 != 0 || r.n > 16 && r.values.ld%256 == 0 {
+		values = columnsOf{r.copied(values, n), r.dv, 0}
+	}
+	return keys, values
+}
+
+// copied is n rows of c in scratch memory, as float32.
+func (r *cachedBlock) copied(c columnsOf, n int) matrix {
+	m := newMatrix(r.w, n, c.n)
+	r.copyTo(m, 0, c, n)
+	return m
+}
+
+// copyTo copies n rows of c to columns col.. of m, as float32.
+func (r *cachedBlock) copyTo(m matrix, col int, c columnsOf, n int) {
+	if c.half == 1 {
+		r.k.widenF16(n, c.n, (*byte)(unsafe.Pointer(c.p)), 4*c.ld, at(m.p, col), 4*m.ld)
+		return
+	}
+	m.put(r.k, col, c.p, 4*c.ld, n, c.n)
 }
 
 // gather copies the picked keys and their values; what stands after the last of up to
 // 16 keys or columns is undefined.
-func (r *cachedBlock) gather(picks []int32) (keys keyParts, values matrix) {
+func (r *cachedBlock) gather(picks []int32) (keys keyParts, values columnsOf) {
 	k := newMatrix(r.w, 16*panels(len(picks)), r.d)
 	col := 0
 	for _, part := range r.keys {
@@ -249,9 +266,9 @@ func (r *cachedBlock) gather(picks []int32) (keys keyParts, values matrix) {
 	}
 	keys = onePart(k, r.d)
 	if r.values.p == r.keys[0].p && oddLines(r.dv) <= k.ld {
-		return keys, k
+		return keys, columnsOf{k, r.dv, 0}
 	}
-	values = newMatrix(r.w, len(picks), r.dv)
+	values = columnsOf{newMatrix(r.w, len(picks), r.dv), r.dv, 0}
 	for i, p := range picks {
 		r.k.copyRows(values.row(i), 0, r.values.row(int(p)), 0, 1, r.dv)
 	}
@@ -260,7 +277,7 @@ func (r *cachedBlock) gather(picks []int32) (keys keyParts, values matrix) {
 
 // step takes n keys from place first on into the softmax of a panel of 16 rows and
 // adds their values.
-func (r *cachedBlock) step(p partial, panel int, keys keyParts, values matrix, first, n int, fresh bool) {
+func (r *cachedBlock) step(p partial, panel int, keys keyParts, values columnsOf, first, n int, fresh bool) {
 	from := 16 * panel
 	rows := min(16, r.n-from)
 	n = min(n, int(r.limit[from+rows-1])-first)

@@ -1,9 +1,6 @@
 package cpu
 
-import (
-	"math"
-	"unsafe"
-)
+import "math"
 
 // fewHeads is up to how many heads of one token, a step of decoding, keys are
 // transposed for: panels of 16 queries would stand mostly empty. The bits are the same.
@@ -37,24 +34,6 @@ func (r *cachedBlock) packFew() {
 	}
 }
 
-// fetch is what attnScores asks for on its way: rows of some cache lines.
-type fetch struct {
-	p     uintptr // may be past the end of memory: nothing is read
-	left  int     // lines of the row
-	lines int     // of a row
-	jump  int     // bytes from the end of a row to the next
-}
-
-// rowsAhead is how many keys attnScores asks for in advance. It reads them in an order
-// that the processor does not foresee; that of values it does.
-const rowsAhead = 16
-
-// ahead is what comes rowsAhead rows after the first of some keys.
-func (c columnsOf) ahead() fetch {
-	lines := (c.n + 15) / 16
-	return fetch{uintptr(unsafe.Pointer(c.p)) + uintptr(rowsAhead*4*c.ld), lines, lines, 4*c.ld - 64*lines}
-}
-
 // fetch asks for the keys and values of a few heads of one token, if they are no more
 // than a chunk: another sequence's lie where no processor foresees.
 func (a *cached) fetch(k *kernels) {
@@ -62,20 +41,25 @@ func (a *cached) fetch(k *kernels) {
 	if !a.few() || !a.picks.IsZero() || n > cachedChunk {
 		return
 	}
-	first, values := a.keys[0], columnsOf{a.values, a.dv}
+	first, values := a.keys[0], a.values
 	if a.apart > 0 {
 		first.n, values.n = a.heads*a.apart, 0
 	}
 	for _, part := range [...]columnsOf{first, a.keys[1], values} {
-		switch {
-		case part.n == 0:
-		case part.n == part.ld:
-			k.attnFetch(part.p, (n*part.n+15)/16)
-		default:
-			for i := range n {
-				k.attnFetch(part.row(i), (part.n+15)/16)
-			}
+		if part.n > 0 {
+			part.fetch(k, 0, n)
 		}
+	}
+}
+
+// fetch reads rows [from, to) in the order in which they lie.
+func (c columnsOf) fetch(k *kernels, from, to int) {
+	if c.n>>c.half == c.ld {
+		k.attnFetch(c.row(from), ((to-from)*c.ld+15)/16)
+		return
+	}
+	for i := from; i < to; i++ {
+		k.attnFetch(c.row(i), c.lines())
 	}
 }
 
@@ -93,18 +77,18 @@ func (r *cachedBlock) stepFew(p partial, first, n int, fresh bool) {
 	lines := whole16(r.dv) / 16
 	if r.apart > 0 {
 		for h := range r.n {
-			r.k.attnMix[1](n, lines, at(r.scores, h*keyBlock), at(values.p, h*r.apart), 4*values.ld, p.out.row(h), 4*p.out.ld, flag(!fresh))
+			r.k.attnMix[values.half][1](n, lines, at(r.scores, h*keyBlock), at(values.p, h*r.apart), 4*values.ld, p.out.row(h), 4*p.out.ld, flag(!fresh))
 		}
 		return
 	}
 	for h := 0; h < r.n; h += fewAtOnce {
-		r.k.attnMix[min(fewAtOnce, r.n-h)](n, lines, at(r.scores, h*keyBlock), values.p, 4*values.ld, p.out.row(h), 4*p.out.ld, flag(!fresh))
+		r.k.attnMix[values.half][min(fewAtOnce, r.n-h)](n, lines, at(r.scores, h*keyBlock), values.p, 4*values.ld, p.out.row(h), 4*p.out.ld, flag(!fresh))
 	}
 }
 
 // scoreFew makes scores [head][key] of n keys from place first on; up to a multiple of
 // 16, -inf follows. It gives the keys' values.
-func (r *cachedBlock) scoreFew(first, n int) (values matrix) {
+func (r *cachedBlock) scoreFew(first, n int) (values columnsOf) {
 	keys, values := r.operands(first, n)
 	lie := n // those that can be read where they lie, 16 at a time
 	switch {
@@ -145,8 +129,7 @@ func (r *cachedBlock) scoreHeads(keys keyParts, n, h, heads, to int) {
 	more := 0
 	for _, part := range keys {
 		if part.n > 0 {
-			*r.ask = part.ahead()
-			r.k.attnScores[heads](whole16(n)/16, part.n/8, part.p, 4*part.ld, queries, s, more, (*byte)(unsafe.Pointer(r.ask)))
+			r.k.attnScores[part.half][heads](whole16(n)/16, part.n/8, part.p, 4*part.ld, queries, s, more)
 			queries, more = at(queries, r.fewPer()*part.n), 1
 		}
 	}
@@ -163,7 +146,7 @@ func (r *cachedBlock) together(keys keyParts, n int) keyParts {
 	col := 0
 	for _, part := range keys {
 		if part.n > 0 {
-			m.put(r.k, col, part.p, 4*part.ld, n, part.n)
+			r.copyTo(m, col, part, n)
 			col += part.n
 		}
 	}

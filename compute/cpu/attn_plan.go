@@ -3,6 +3,7 @@ package cpu
 import (
 	"sort"
 	"sync/atomic"
+	"unsafe"
 )
 
 // cachedPlan cuts the attentions of several sequences, which have as many groups of
@@ -177,10 +178,28 @@ func chunkTogether(rs []cachedBlock, parts []partial, c int) {
 	mark := w.scratch.Mark()
 	end := min(rs[0].last, (c+1)*cachedChunk)
 	for first := c * cachedChunk; first < end; first += keyBlock {
+		if first == c*cachedChunk {
+			fetchTogether(rs, first, min(end, first+keyBlock))
+		}
+		fetchTogether(rs, first+keyBlock, min(end, first+2*keyBlock))
 		for i := range rs {
 			rs[i].keysFrom(first, min(keyBlock, end-first), parts[i], first == c*cachedChunk)
 			w.scratch.Release(mark)
 		}
+	}
+}
+
+// fetchTogether reads the keys and values [from, to) of few heads of groups that are
+// neighbours, in the order in which they lie.
+func fetchTogether(rs []cachedBlock, from, to int) {
+	first, last := &rs[0], &rs[len(rs)-1]
+	if !first.few || first.picks != nil || first.apart > 0 || from >= to {
+		return
+	}
+	for i, c := range [...]columnsOf{first.keys[0], first.values} {
+		end := [...]columnsOf{last.keys[0], last.values}[i]
+		c.n += int(uintptr(unsafe.Pointer(end.p))-uintptr(unsafe.Pointer(c.p))) / 4 << c.half
+		c.fetch(first.k, from, to)
 	}
 }
 

@@ -45,7 +45,7 @@ func mlaHeads(a *compute.MLAArgs, p portion, from, to int) cached {
 	c := cached{heads: to - from, d: dq, dv: a.V, start: p.start, n: p.to - p.from, scale: a.Scale, picks: p.picks,
 		q: columns(a.Q, p.from, from*dq, 0).matrix, o: columns(a.O, p.from, from*a.V, 0).matrix,
 		keys:   keyParts{columns(s.KV, 0, from*dkv, a.Nope), columns(s.KR, 0, 0, a.Rope)},
-		values: columns(s.KV, 0, from*dkv+a.Nope, 0).matrix, room: min(s.KV.NumRows(), s.KR.NumRows())}
+		values: columns(s.KV, 0, from*dkv+a.Nope, a.V), room: min(s.KV.NumRows(), s.KR.NumRows())}
 	if to-from > 1 {
 		c.apart = dkv
 	}
@@ -75,7 +75,7 @@ func (b *Backend) LatentAttention(a compute.LatentArgs) {
 		cache := columns(a.Seqs[p.seq].Cache, 0, 0, a.Latent+a.Rope)
 		return cached{heads: a.Heads, d: a.Latent + a.Rope, dv: a.Latent, start: p.start, n: p.to - p.from, scale: a.Scale, picks: p.picks,
 			q: columns(a.Q, p.from, 0, 0).matrix, o: columns(a.O, p.from, 0, 0).matrix,
-			keys: keyParts{cache}, values: cache.matrix, room: a.Seqs[p.seq].Cache.NumRows()}
+			keys: keyParts{cache}, values: columnsOf{cache.matrix, a.Latent, 0}, room: a.Seqs[p.seq].Cache.NumRows()}
 	})
 }
 
@@ -103,7 +103,7 @@ func (b *Backend) Attention(a compute.AttentionArgs) {
 		s := &a.Seqs[p.seq]
 		c := cached{heads: heads, d: d, dv: d, start: p.start, n: p.to - p.from, scale: a.Scale,
 			q: columns(a.Q, p.from, g*heads*d, 0).matrix, o: columns(a.O, p.from, g*heads*d, 0).matrix,
-			keys: keyParts{columns(s.K, 0, g*d, d)}, values: columns(s.V, 0, g*d, 0).matrix, room: min(s.K.NumRows(), s.V.NumRows())}
+			keys: keyParts{columns(s.K, 0, g*d, d)}, values: columns(s.V, 0, g*d, d), room: min(s.K.NumRows(), s.V.NumRows())}
 		if !a.LSE.IsZero() {
 			c.lse = columns(a.LSE, p.from, g*heads, 0).matrix
 		}
@@ -121,6 +121,10 @@ func (b *Backend) store(n int, rows func(seq int) (row, n, start int), src compu
 			row, count, start := rows(i)
 			d := dst(i)
 			for j := 0; j < count; j += copyPiece {
+				if d.DType() == compute.F16 {
+					b.k.toHalf(rowPtr16(d, start+j), 2*d.Stride(), rowPtr(src, row+j), bytes(src), min(copyPiece, count-j), src.NumCols()/8)
+					continue
+				}
 				b.k.copyRows(rowPtr(d, start+j), bytes(d), rowPtr(src, row+j), bytes(src), min(copyPiece, count-j), src.NumCols())
 			}
 		}

@@ -44,8 +44,9 @@ func genericOps() opKernels { return opKernels{} }
 
 // attnKernels are those that AVX2 and AVX-512 machines share.
 type attnKernels struct {
-	attnScores  [9]func(groups, d8 int, k *float32, ldk int, q, s *float32, acc int, next *byte) // by heads
-	attnMix     [5]func(n, d16 int, s, v *float32, ldv int, out *float32, ldout, acc int)
+	attnScores  [2][9]func(groups, d8 int, k *float32, ldk int, q, s *float32, acc int)      // of float32 and float16 keys, by heads
+	attnMix     [2][5]func(n, d16 int, s, v *float32, ldv int, out *float32, ldout, acc int) // likewise
+	toHalf      func(dst *uint16, lddst int, src *float32, ldsrc, rows, d8 int)
 	attnFetch   func(p *float32, lines int)
 	attnSoftmax func(s *float32, lds, heads, n int, scale float32, m, l, alpha *float32)
 	indexSum    func(out, s *float32, lds, heads int, w *float32)

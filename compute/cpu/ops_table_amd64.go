@@ -50,11 +50,16 @@ func avx512Ops(o *opKernels) {
 
 // avx2Attn are kernels for AVX2 that AVX-512 machines use, too.
 func avx2Attn() attnKernels {
-	k := attnKernels{attnFetch: attnFetchAVX2, attnSoftmax: attnSoftmaxAVX2, indexSum: indexSumAVX2, ropeHalves: ropeHalvesAVX2, layerNorm: layerNormAVX2}
-	k.attnScores[1], k.attnScores[2] = attnScores1AVX2, attnScores2AVX2
-	k.attnScores[3], k.attnScores[4] = attnScores3AVX2, attnScores4AVX2
-	k.attnScores[5], k.attnScores[6] = attnScores5AVX2, attnScores6AVX2
-	k.attnScores[7], k.attnScores[8] = attnScores7AVX2, attnScores8AVX2
-	k.attnMix[1], k.attnMix[2], k.attnMix[3], k.attnMix[4] = attnMix1AVX2, attnMix2AVX2, attnMix3AVX2, attnMix4AVX2
+	k := attnKernels{attnFetch: attnFetchAVX2, attnSoftmax: attnSoftmaxAVX2, indexSum: indexSumAVX2, ropeHalves: ropeHalvesAVX2, layerNorm: layerNormAVX2, toHalf: toHalfAVX2}
+	k.attnScores[0][1], k.attnScores[0][2] = attnScores1AVX2, attnScores2AVX2
+	k.attnScores[0][3], k.attnScores[0][4] = attnScores3AVX2, attnScores4AVX2
+	k.attnScores[0][5], k.attnScores[0][6] = attnScores5AVX2, attnScores6AVX2
+	k.attnScores[0][7], k.attnScores[0][8] = attnScores7AVX2, attnScores8AVX2
+	k.attnMix[0][1], k.attnMix[0][2], k.attnMix[0][3], k.attnMix[0][4] = attnMix1AVX2, attnMix2AVX2, attnMix3AVX2, attnMix4AVX2
+	k.attnScores[1][1], k.attnScores[1][2] = attnScoresHalf1AVX2, attnScoresHalf2AVX2
+	k.attnScores[1][3], k.attnScores[1][4] = attnScoresHalf3AVX2, attnScoresHalf4AVX2
+	k.attnScores[1][5], k.attnScores[1][6] = attnScoresHalf5AVX2, attnScoresHalf6AVX2
+	k.attnScores[1][7], k.attnScores[1][8] = attnScoresHalf7AVX2, attnScoresHalf8AVX2
+	k.attnMix[1][1], k.attnMix[1][2], k.attnMix[1][3], k.attnMix[1][4] = attnMixHalf1AVX2, attnMixHalf2AVX2, attnMixHalf3AVX2, attnMixHalf4AVX2
 	return k
 }

@@ -22,6 +22,11 @@ func attentions() (ps []*problem) {
 			for _, lengths := range [][]int{{1}, {65, 3}, {200}} {
 				ps = append(ps, attentionTraining(strided, g, lengths))
 			}
+			for _, cuts := range [][]int{{70}, {66, 1, 3}, {254, 1, 1, 1, 20}, {600, 1}} {
+				if g[2]%8 == 0 {
+					ps = append(ps, attentionHalf(strided, g, cuts))
+				}
+			}
 		}
 	}
 	return ps
@@ -115,5 +120,71 @@ func splitAttention(strided bool, start int) split {
 		middle := from + (to-from)/3 // the later rows stand for a sequence of their own
 		a.Seqs = []compute.AttentionSeq{seq(middle, to), seq(from, middle)}
 		be.Attention(a)
+	}}
+}
+
+// attentionHalf is a sequence whose keys and values are kept as float16 and whose rows
+// come in calls of cuts rows.
+func attentionHalf(strided bool, g [3]int, cuts []int) *problem {
+	p := newProblem(strided, "%v, float16 keys, rows of %v", g, cuts).oneIn(4)
+	rows := 0
+	for _, n := range cuts {
+		rows += n
+	}
+	p.halfOperands(g, rows, 5e-6)
+	p.call = func(be compute.Backend, t tensors) {
+		c := newHalfCache(be, g, rows)
+		defer c.Free()
+		from := 0
+		for _, n := range cuts {
+			c.extend(be, g, t, from, from+n)
+			from += n
+		}
+	}
+	return p
+}
+
+func (p *problem) halfOperands(g [3]int, rows int, tol float64) {
+	p.in("q", rows, g[0]*g[2], 1.5)
+	p.in("k", rows, g[1]*g[2], 1)
+	p.in("v", rows, g[1]*g[2], 1)
+	p.in("o", rows, g[0]*g[2], 1).result(tol)
+	p.in("lse", rows, g[0], 1).result(tol)
+}
+
+// halfCache is a sequence's keys and values as float16, with room for no row more.
+type halfCache struct {
+	*compute.Arena
+	k, v compute.Tensor
+}
+
+func newHalfCache(be compute.Backend, g [3]int, rows int) halfCache {
+	ar := be.NewArena("float16 keys")
+	return halfCache{ar, ar.Alloc(compute.F16, rows, g[1]*g[2]), ar.Alloc(compute.F16, rows, g[1]*g[2])}
+}
+
+// extend appends rows [from, to) and attends.
+func (c halfCache) extend(be compute.Backend, g [3]int, t tensors, from, to int) {
+	a := attentionArgs(g, t)
+	a.K, a.V = t["k"], t["v"]
+	a.Seqs = []compute.AttentionSeq{{Row: from, Rows: to - from, Start: from, K: c.k, V: c.v}}
+	be.Attention(a)
+}
+
+// splitHalf takes rows into a cache of float16 in portions, after many.
+func splitHalf(strided bool, g [3]int) split {
+	const before = 230
+	p := newProblem(strided, "rows of Attention over float16 %v", g).oneIn(2)
+	p.halfOperands(g, before+64, exact)
+	var c halfCache
+	return split{p, 64, func(be compute.Backend, t tensors, from, to int) {
+		if from == 0 {
+			c = newHalfCache(be, g, before+64)
+			c.extend(be, g, t, 0, before)
+		}
+		c.extend(be, g, t, before+from, before+to)
+		if to == 64 {
+			c.Free()
+		}
 	}}
 }

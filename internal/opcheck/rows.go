@@ -50,7 +50,7 @@ func splits() (ss []split) {
 		for _, b := range blockFormats() {
 			ss = append(ss, splitInt8(b, strided))
 		}
-		ss = append(ss, splitLatent(strided, 0, 0), splitLatent(strided, 90, 0), splitLatent(strided, 90, 130), splitAttention(strided, 0), splitAttention(strided, 230))
+		ss = append(ss, splitLatent(strided, 0, 0), splitLatent(strided, 90, 0), splitLatent(strided, 90, 130), splitAttention(strided, 0), splitAttention(strided, 230), splitHalf(strided, groupsOf[3]), splitHalf(strided, groupsOf[4]))
 		for _, h := range mlaSizes {
 			ss = append(ss, splitMLA(strided, h, 0, 0), splitMLA(strided, h, 230, 0), splitMLA(strided, h, 0, 30), splitMLA(strided, h, 300, 270))
 		}

@@ -48,7 +48,8 @@ func (c *Config) FlopsPerToken(seqLen int, causal bool) float64 {
 	return 2*float64(c.ActiveParams()) + 4*float64(c.NumHiddenLayers*c.NumAttentionHeads*c.HeadDim)*keys
 }
 
-// KVBytesPerToken is what a token's keys and values take, in F32.
+// KVBytesPerToken is what a token's keys and values take, in F32; where activations are
+// rounded to 8 bits it is half of that.
 func (c *Config) KVBytesPerToken() int64 {
 	return 2 * 4 * int64(c.NumHiddenLayers) * int64(c.NumKeyValueHeads) * int64(c.HeadDim)
 }

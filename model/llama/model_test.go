@@ -519,8 +519,36 @@ func TestCuttingDeep(t *testing.T) {
 					t.Errorf("%v, %d threads: other logits when cut %s", dt, threads, name)
 				}
 			}
+			if got := forkedAt(t, m, ids, 280); !slices.Equal(got, whole[280*cfg.VocabSize:]) {
+				t.Errorf("%v, %d threads: other logits after a beginning that was taken over", dt, threads)
+			}
 		}
 	}
+}
+
+// forkedAt is the logits from place n on of a sequence that takes over the first n of
+// another's tokens; their keys take 16 bits where activations take 8.
+func forkedAt(t *testing.T, m *Model, ids []int32, n int) []float32 {
+	t.Helper()
+	from, s := m.NewSequence(len(ids)).(*sequence), m.NewSequence(len(ids)).(*sequence)
+	defer from.Close()
+	defer s.Close()
+	if err := m.Forward([]model.Part{{Sequence: from, IDs: ids[:n+20]}}); err != nil {
+		t.Fatal(err)
+	}
+	s.Fork(from, n)
+	p := []model.Part{{Sequence: s, IDs: ids[n:], Want: model.WantAll}}
+	if err := m.Forward(p); err != nil {
+		t.Fatal(err)
+	}
+	want := compute.F32
+	if m.Layers[0].Attn.Q.Activations() == compute.ActInt8 {
+		want = compute.F16
+	}
+	if got := s.cache.T(0).DType(); got != want {
+		t.Errorf("keys are kept as %v, expected %v", got, want)
+	}
+	return p[0].Logits
 }
 
 // cutAt is all, with ids cut at the given places.

@@ -21,10 +21,21 @@ type sequence struct {
 }
 
 // NewSequence makes an empty sequence of at most maxLen tokens, the context at most;
-// Close frees it. Its memory grows with it.
+// Close frees it. Its memory grows with it. Where activations are rounded to 8 bits, keys
+// and values are kept in 16: reading them is what a token far into a text costs most.
 func (m *Model) NewSequence(maxLen int) model.Sequence {
-	n := m.sequenceLen(maxLen)
-	return &sequence{m: m, max: n, cache: nn.NewCache(m.be, "a sequence's keys and values", n, m.cacheWidths()...)}
+	n, newCache := m.sequenceLen(maxLen), nn.NewCache
+	if m.halfKeys() {
+		newCache = nn.NewHalfCache
+	}
+	return &sequence{m: m, max: n, cache: newCache(m.be, "a sequence's keys and values", n, m.cacheWidths()...)}
+}
+
+// halfKeys tells whether keys and values are kept as F16.
+func (m *Model) halfKeys() bool {
+	q := m.Layers[0].Attn.Q
+	_, block := q.DType().Block()
+	return block && q.Activations() == compute.ActInt8 && m.cfg.HeadDim%8 == 0
 }
 
 func (m *Model) sequenceLen(maxLen int) int { return max(0, min(maxLen, m.cfg.MaxPositionEmbedding)) }

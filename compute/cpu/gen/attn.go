@@ -14,12 +14,15 @@ func init() {
 		}
 		o := &ops{gen: g, consts: map[uint32]Mem{}}
 		o.maskTable()
-		for heads := 1; heads <= 8; heads++ {
-			o.attnScores(heads)
-			if heads <= 4 {
-				o.attnMix(heads)
+		for _, f := range []format{{"", 4}, {"Half", 2}} {
+			for heads := 1; heads <= 8; heads++ {
+				o.attnScores(heads, f)
+				if heads <= 4 {
+					o.attnMix(heads, f)
+				}
 			}
 		}
+		o.toHalf()
 		o.attnFetch()
 		o.attnSoftmax()
 		o.indexSum()
@@ -28,35 +31,38 @@ func init() {
 	}})
 }
 
-// fetcher asks for memory that will be needed, rows of some cache lines, of which it
-// keeps its place in memory (fetch in attn_few.go).
-type fetcher struct{ state, p, left reg.GPVirtual }
-
-func (o *ops) newFetcher(arg string) fetcher {
-	f := fetcher{o.arg(arg), o.GP64(), o.GP64()}
-	o.MOVQ(at(f.state, 0), f.p)
-	o.MOVQ(at(f.state, 8), f.left)
-	return f
+// format is what keys and values are kept in: float32, or float16 of half the size.
+type format struct {
+	name string
+	size int
 }
 
-// fetch asks for some lines and goes on to the next row after the last of one. Lines
-// that lie together are asked for together: that is how memory gives them fastest.
-func (o *ops) fetch(f fetcher, lines int) {
-	for i := range lines {
-		o.PREFETCHT0(at(f.p, 64*i))
+// load8 reads 8 numbers.
+func (o *ops) load8(f format, m Mem, v reg.VecVirtual) {
+	if f.size == 2 {
+		o.VCVTPH2PS(m, v)
+		return
 	}
-	o.ADDQ(imm(64*lines), f.p)
-	more := o.label("sameRow")
-	o.SUBQ(imm(lines), f.left)
-	o.JG(LabelRef(more))
-	o.ADDQ(at(f.state, 24), f.p)
-	o.MOVQ(at(f.state, 16), f.left)
-	o.Label(more)
+	o.VMOVUPS(m, v)
 }
 
-func (o *ops) endFetch(f fetcher) {
-	o.MOVQ(f.p, at(f.state, 0))
-	o.MOVQ(f.left, at(f.state, 8))
+// toHalf emits the rounding of rows to float16.
+func (o *ops) toHalf() {
+	o.function("toHalf", "func(dst *uint16, lddst int, src *float32, ldsrc, rows, d8 int)", "rounds rows of d8 times 8 numbers, at least one, to the nearest float16, of two the even one; strides in bytes.")
+	dst, src, rows := o.rowsOf("dst"), o.rowsOf("src"), o.arg("rows")
+	o.loop(rows, func() {
+		off, n := o.GP64(), o.arg("d8")
+		o.XORQ(off, off)
+		o.loop(n, func() {
+			v := o.vec()
+			o.VMOVUPS(Mem{Base: src.p, Index: off, Scale: 2}, v)
+			o.VCVTPS2PH(Imm(0), v, Mem{Base: dst.p, Index: off, Scale: 1})
+			o.ADDQ(Imm(16), off)
+		})
+		o.next(dst)
+		o.next(src)
+	})
+	o.end()
 }
 
 // attnFetch emits reads of memory that will be needed soon. Loads in its order, unlike
@@ -74,44 +80,42 @@ func (o *ops) attnFetch() {
 // attnScores emits the scores of a few heads that share their keys. Keys are transposed
 // in registers, so that a score is one chain in the order of the columns: of 16 keys at
 // a time, or of more than four heads of 8.
-func (o *ops) attnScores(heads int) {
+func (o *ops) attnScores(heads int, format format) {
 	per := 4
 	if heads > 4 {
 		per = 8
 	}
-	o.function(fmt.Sprintf("attnScores%d", heads), "func(groups, d8 int, k *float32, ldk int, q, s *float32, acc int, next *byte)",
-		fmt.Sprintf("is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for %d heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of %d, s of %d bytes. On the way it fetches as much as it reads.", heads, per, scoreRow))
+	o.function(fmt.Sprintf("attnScores%s%d", format.name, heads), "func(groups, d8 int, k *float32, ldk int, q, s *float32, acc int)",
+		fmt.Sprintf("is s[h][j] = sum over c of k[j][c]*q[c][h], going on from s if acc is not 0, for %d heads and groups of 16 keys, whose rows of d8 times 8 columns are ldk bytes apart; q has rows of %d, s of %d bytes.", heads, per, scoreRow))
 	groups, k, q, s := o.arg("groups"), o.arg("k"), o.arg("q"), o.arg("s")
-	strides, f := o.oddStrides(o.arg("ldk")), o.newFetcher("next")
+	strides := o.oddStrides(o.arg("ldk"))
 	rewind := func(p reg.GPVirtual) { // goes from the end of a row to its beginning, in q too
 		back := o.arg("d8")
-		o.SHLQ(Imm(5), back)
+		o.IMUL3Q(imm(8*format.size), back, back)
 		o.SUBQ(back, p)
 		o.Load(o.Param("q"), q)
 	}
 	o.loop(groups, func() {
 		if heads > 4 {
 			for half := range 2 {
-				o.scoreColumns(heads, per, []reg.GPVirtual{k}, strides, q, s, 32*half, f, 2)
+				o.scoreColumns(heads, per, []reg.GPVirtual{k}, strides, q, s, 32*half, format)
 				rewind(k)
 				o.LEAQ(Mem{Base: k, Index: strides[0], Scale: 8}, k)
 			}
 		} else {
 			far := o.GP64()
 			o.LEAQ(Mem{Base: k, Index: strides[0], Scale: 8}, far)
-			o.scoreColumns(heads, per, []reg.GPVirtual{k, far}, strides, q, s, 0, f, 4)
+			o.scoreColumns(heads, per, []reg.GPVirtual{k, far}, strides, q, s, 0, format)
 			rewind(far)
 			o.LEAQ(Mem{Base: far, Index: strides[0], Scale: 8}, k)
 		}
 		o.ADDQ(Imm(64), s)
 	})
-	o.endFetch(f)
 	o.end()
 }
 
-// scoreColumns makes the scores of groups of 8 keys, asking for some lines at every four
-// columns; its pointers end up behind their rows.
-func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.GPVirtual, q, s reg.GPVirtual, to int, f fetcher, lines int) {
+// scoreColumns makes the scores of groups of 8 keys; its pointers end up behind their rows.
+func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.GPVirtual, q, s reg.GPVirtual, to int, format format) {
 	acc := make([][]reg.VecVirtual, len(keys))
 	for i := range acc {
 		acc[i] = o.vecs(heads)
@@ -133,9 +137,8 @@ func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.
 	o.Label(ready)
 	columns := func(parts int) {
 		for part := range parts {
-			o.fetch(f, lines)
 			for i, p := range keys {
-				out := o.transpose4(block{base: []reg.GPVirtual{p}, odd: strides}, 16*part)
+				out := o.transpose4(block{base: []reg.GPVirtual{p}, odd: strides, half: format.size == 2}, 4*format.size*part)
 				for w := range 4 {
 					for h := range heads {
 						x := o.vec()
@@ -146,7 +149,7 @@ func (o *ops) scoreColumns(heads, per int, keys []reg.GPVirtual, strides [4]reg.
 			}
 		}
 		for _, p := range keys {
-			o.ADDQ(imm(16*parts), p)
+			o.ADDQ(imm(4*format.size*parts), p)
 		}
 		o.ADDQ(imm(16*parts*per), q)
 	}
@@ -171,10 +174,10 @@ const scoreRow = 256
 
 // attnMix emits the sum of values, weighted, for a few heads that share them. Values are
 // taken 16 rows at a time, so that memory is read in its order.
-func (o *ops) attnMix(heads int) {
-	o.function(fmt.Sprintf("attnMix%d", heads), "func(n, d16 int, s, v *float32, ldv int, out *float32, ldout, acc int)",
+func (o *ops) attnMix(heads int, format format) {
+	o.function(fmt.Sprintf("attnMix%s%d", format.name, heads), "func(n, d16 int, s, v *float32, ldv int, out *float32, ldout, acc int)",
 		fmt.Sprintf("is out[h] = sum over n keys j, in their order, of s[h][j]*v[j] for %d heads, added to out if acc is not 0: d16 times 16 columns, s in rows of %d bytes, other strides in bytes.", heads, scoreRow))
-	m := mixer{ops: o, heads: heads, n: o.arg("n"), s: o.arg("s"), v: o.rowsOf("v"), out: o.rowsOf("out"), acc: o.arg("acc")}
+	m := mixer{ops: o, format: format, heads: heads, n: o.arg("n"), s: o.arg("s"), v: o.rowsOf("v"), out: o.rowsOf("out"), acc: o.arg("acc")}
 	loop, done := o.label("keys"), o.label("keysDone")
 	o.Label(loop)
 	o.TESTQ(m.n, m.n)
@@ -185,8 +188,10 @@ func (o *ops) attnMix(heads int) {
 		o.whole(d16, 1, func() { m.lines(1) })
 	}
 	back := o.arg("d16")
-	o.SHLQ(Imm(6), back)
+	o.IMUL3Q(imm(16*format.size), back, back)
 	o.SUBQ(back, m.v.p)
+	back = o.arg("d16")
+	o.SHLQ(Imm(6), back)
 	o.SUBQ(back, m.out.p)
 	o.MOVQ(m.v.by, back)
 	o.SHLQ(Imm(4), back)
@@ -202,6 +207,7 @@ func (o *ops) attnMix(heads int) {
 // mixer is what attnMix has in registers.
 type mixer struct {
 	*ops
+	format    format
 	heads     int
 	n, s, acc reg.GPVirtual
 	v, out    stepper
@@ -244,7 +250,7 @@ func (m *mixer) lines(lines int) {
 		}
 		for i := range 2 * lines {
 			x := m.vec()
-			m.VMOVUPS(at(p, 32*i), x)
+			m.load8(m.format, at(p, 8*m.format.size*i), x)
 			for h := range w {
 				m.VFMADD231PS(w[h], x, acc[h][i])
 			}
@@ -253,7 +259,7 @@ func (m *mixer) lines(lines int) {
 		m.ADDQ(m.v.by, p)
 	})
 	each(func(v reg.VecVirtual, at Mem) { m.VMOVUPS(v, at) })
-	m.ADDQ(imm(64*lines), m.v.p)
+	m.ADDQ(imm(16*m.format.size*lines), m.v.p)
 	m.ADDQ(imm(64*lines), m.out.p)
 }
 

@@ -33,6 +33,7 @@ func (e element) per16() int { return 16 / e.size }
 type block struct {
 	base []reg.GPVirtual // rows 0, 8, ...
 	odd  [4]reg.GPVirtual
+	half bool // 8 bytes of float16, two registers of lanes alone
 }
 
 // oddStrides is 1, 3, 5 and 7 times ld: with them, one pointer addresses eight rows.
@@ -83,6 +84,13 @@ func (g *gen) advanceBlock(b block, bytes int) {
 func (g *gen) transpose4(b block, offset int) [4]reg.VecVirtual {
 	load := func(i int) reg.VecVirtual {
 		r := g.vec()
+		if b.half {
+			x := r.AsX()
+			g.VMOVQ(b.at(i, offset), x)
+			g.VPINSRQ(Imm(1), b.at(4+i, offset), x, x)
+			g.VCVTPH2PS(x, r)
+			return r
+		}
 		g.repeat(b.at(i, offset), r)
 		for q := 1; q < g.w.lanes()/4; q++ {
 			g.insert(q, b.at(4*q+i, offset), r)
