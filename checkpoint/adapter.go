@@ -109,7 +109,7 @@ type peftConfig struct {
 	Task      string  `json:"task_type"`
 	FanIn     bool    `json:"fan_in_fan_out"`
 	Inference bool    `json:"inference_mode"`
-	Init      bool    `json:"init_lora_weights"`
+	Init      any     `json:"init_lora_weights"` // true, or the name of a way to draw A and B
 	Dropout   float64 `json:"lora_dropout"`
 }
 
@@ -145,6 +145,8 @@ func (a *Adapter) readConfig(raw []byte) error {
 		return fmt.Errorf("peft_type is %s, expected LORA", quote(c.Type))
 	case c.Bias != "" && c.Bias != "none":
 		return fmt.Errorf("bias is %s, expected none: trained biases are not read", quote(c.Bias))
+	case !keepsBase(c.Init):
+		return fmt.Errorf("init_lora_weights is %s, which changes the model's own weights too: have PEFT save the adapter converted (path_initial_model_for_weight_conversion)", quote(fmt.Sprint(c.Init)))
 	case !(c.Alpha > 0):
 		return fmt.Errorf("lora_alpha is %v, expected a positive number", c.Alpha)
 	}
@@ -153,6 +155,13 @@ func (a *Adapter) readConfig(raw []byte) error {
 	}
 	a.Options = lora.Options{Rank: c.Rank, Alpha: c.Alpha, RSLoRA: c.RSLoRA, Ranks: c.Ranks, Alphas: c.Alphas}
 	return a.Options.Validate()
+}
+
+// keepsBase reports whether adapters drawn in the way init names leave the weights beside
+// them as they are. PiSSA, OLoRA, CorDA and LoftQ do not.
+func keepsBase(init any) bool {
+	name, named := init.(string)
+	return !named || slices.Contains([]string{"gaussian", "eva", "orthogonal"}, strings.ToLower(name))
 }
 
 // findModules lists the adapted layers by the tensors that are there.

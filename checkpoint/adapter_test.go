@@ -328,6 +328,7 @@ func TestAdapterRefused(t *testing.T) {
 		{with(map[string]any{"use_dora": true}), `"use_dora" is "true"`},
 		{with(map[string]any{"peft_type": "IA3"}), `peft_type is "IA3"`},
 		{with(map[string]any{"bias": "all"}), "trained biases"},
+		{with(map[string]any{"init_lora_weights": "pissa"}), `init_lora_weights is "pissa"`},
 		{with(map[string]any{"modules_to_save": []string{"lm_head"}}), `"modules_to_save"`},
 		{with(map[string]any{"lora_alpha": -1}), "lora_alpha is -1"},
 		{with(map[string]any{"r": 1 << 30}), "rank 1073741824"},

@@ -193,10 +193,6 @@ func (m *Model) Options() Options { return m.options }
 // Adapters lists the adapters in the order of the model's layers.
 func (m *Model) Adapters() []*Adapter { return m.adapters }
 
-// Base is the model without what is trained here. It computes with the adapters all the
-// same, unless it is called inside Without.
-func (m *Model) Base() model.Learner { return m.Learner }
-
 // Without runs f with the adapters out of the way: what f computes is the base's. f may
 // not go backward.
 func (m *Model) Without(f func()) {
