@@ -15,7 +15,7 @@ type adapterFlag struct {
 type loraFlags struct {
 	LoRA        int      `name:"lora" help:"Train a low-rank adapter of this rank and leave the model's own weights as they are; 8 to 64 are usual. By default all weights are trained." placeholder:"RANK"`
 	LoRAAlpha   float64  `name:"lora-alpha" help:"The adapter's scale, which its rank divides (default: twice the rank)." placeholder:"ALPHA"`
-	LoRATargets []string `name:"lora-targets" help:"The layers that are adapted, by the ends of their names, such as q_proj,v_proj (default: all-linear, every one of attention and of dense feed-forward)." placeholder:"NAME,..."`
+	LoRATargets []string `name:"lora-targets" help:"The layers that are adapted, by the ends of their names, such as q_proj,v_proj (default: all-linear, every one of attention and of dense feed-forward)." placeholder:"NAME"`
 	RSLoRA      bool     `name:"rslora" help:"Divide alpha by the rank's square root, which keeps high ranks learning."`
 }
 
