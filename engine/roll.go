@@ -105,7 +105,6 @@ type textUnderWay struct {
 	max     int // tokens at most
 	err     error
 	allowed []int32
-	ended   bool
 }
 
 // Roll writes all continuations and hands each to done as it is finished, from the

@@ -16,7 +16,6 @@ type learned struct {
 	gradNorm float64 // the mean of the updates'
 	loads    [][]int64
 	rows     int // that went through the model
-	tokens   int // of samples that were learned from, passes over them counted
 }
 
 // learn makes a step's updates.

@@ -155,6 +155,7 @@ func (r *grpo) record(b *batch, l *learned, seconds float64) *train.Record {
 		}
 	}
 	rec.Set("loss", l.Loss)
+	rec.Set("tokens", float64(r.state.Learned)) // so far
 	rec.Set("lr", r.o.rate().At(r.step-1))
 	rec.Set("grad_norm", l.gradNorm)
 	rec.Set("reward", reward)
