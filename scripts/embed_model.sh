@@ -12,7 +12,7 @@ shift
 about='A very small model that thinks before it answers. It solves small problems: sums, multiplication, brackets, Countdown, number bases, units, sorting, counting letters, comparing numbers, equations, word problems, logic and paths on small grids.'
 go run ./internal/embed -about "$about" "$@" "$run"
 go test . -count=1 -run Embedded -v
-for question in 'What is 12 + 30 + 7?' 'Hello!' 'What is the capital of France?'; do
+for question in 'Add up 771, 620, 786.' 'Hello there!' 'What is the capital of France?'; do
 	printf '\n> %s\n' "$question"
 	go run ./cmd/sonde run "$question"
 done

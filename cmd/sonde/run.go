@@ -31,7 +31,7 @@ func (runCmd) Help() string {
 Without a model the embedded one answers the text as a message, with its thought before the answer. A single argument with a space in it that is no model is such a text.
 
 Examples:
-  sonde run "What is 12 + 30 + 7?"
+  sonde run "Add up 771, 620, 786."
   sonde run runs/go "func Reverse("
   sonde run runs/go "func Reverse(" --temp 0 --max-tokens 64
   sonde run runs/go --seed 7 --stop "}" < beginning.txt

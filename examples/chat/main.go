@@ -3,7 +3,7 @@
 //
 //	go run ./examples/chat
 //	go run ./examples/chat -model runs/sums-rl
-//	echo "What is 12 + 30 + 7?" | go run ./examples/chat
+//	echo "Add up 771, 620, 786." | go run ./examples/chat
 package main
 
 import (
