@@ -79,6 +79,7 @@ func TestRunsPage(t *testing.T) {
 	p.Wait(`location.hash.includes("x=tokens")`)
 
 	p.Click("#stages li:nth-child(2) button")
+	p.Wait(`document.querySelector("[data-line=reward]")`)
 	p.Click("#tab-rollouts")
 	p.Wait(shownText + `.includes("Step 40") && ` + shownText + `.includes("12 of 12 samples · 6 right") && ` + shownText + `.includes("thinking 0 of 40")`)
 	p.Key("j")

@@ -267,15 +267,24 @@ func (p *Page) truth(expression string) (bool, error) {
 	return r.Result.Value, err
 }
 
-// Click presses what a selector finds first, in its middle.
+// Click presses what a selector finds first, in its middle. A page that is being laid out
+// may move it away between the look and the press: then it is pressed again.
 func (p *Page) Click(selector string) {
 	p.t.Helper()
 	q, _ := json.Marshal(selector)
-	p.Wait("document.querySelector(" + string(q) + ")")
-	at, _ := p.Eval("(() => { const e = document.querySelector(" + string(q) + "); e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()").([]any)
-	for _, kind := range []string{"mousePressed", "mouseReleased"} {
-		p.call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1})
+	const tries = 5
+	for range tries {
+		p.Wait("document.querySelector(" + string(q) + ")")
+		at, _ := p.Eval("(() => { const e = document.querySelector(" + string(q) + "); window.pressed = false; e.addEventListener('click', () => { window.pressed = true; }, {once: true, capture: true}); " +
+			"e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()").([]any)
+		for _, kind := range []string{"mousePressed", "mouseReleased"} {
+			p.call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1})
+		}
+		if p.Eval("window.pressed") == true {
+			return
+		}
 	}
+	p.t.Fatalf("%s could not be clicked in %d tries", selector, tries)
 }
 
 // Key presses a key by its name, as KeyboardEvent.key has it.
