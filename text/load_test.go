@@ -159,13 +159,8 @@ func FuzzLoadTokenizer(f *testing.F) {
 			return
 		}
 		const s = "abc <think> \xff 你好 123\n"
-		want := "" // without the bytes that the vocabulary lacks, where no merge makes up for them
-		for i := range len(s) {
-			if tok.spm != nil || tok.byteID[s[i]] != noByte {
-				want += s[i : i+1]
-			}
-		}
-		if got := string(tok.DecodeBytes(tok.Encode(s))); tok.normalize == nil && got != s && got != want {
+		got := string(tok.DecodeBytes(tok.Encode(s)))
+		if tok.normalize == nil && !leftOut(got, s, func(b byte) bool { return tok.spm == nil && tok.byteID[b] == noByte }) {
 			t.Errorf("%q comes back as %q", s, got)
 		}
 		tok.Decode(tok.EncodeWithSpecial(s))
@@ -173,6 +168,20 @@ func FuzzLoadTokenizer(f *testing.F) {
 			t.Errorf("written again: %v", err)
 		}
 	})
+}
+
+// leftOut says whether got is s, but for bytes that may be missing.
+func leftOut(got, s string, may func(byte) bool) bool {
+	k := 0
+	for i := range len(s) {
+		switch {
+		case k < len(got) && got[k] == s[i]:
+			k++
+		case !may(s[i]):
+			return false
+		}
+	}
+	return k == len(got)
 }
 
 // FuzzScanners: every scanner moves on, stays within the text, and cuts no character.
