@@ -485,6 +485,9 @@ func quantise(t *testing.T, m *Model, ar *compute.Arena, dt compute.DType) {
 // blocks that meet rows quantised to int8, the logits are the same bits whether the text
 // comes whole, in pieces or token by token, on one thread or two.
 func TestCuttingDeep(t *testing.T) {
+	if testing.Short() {
+		t.Skip("texts of such length take minutes where plain Go computes in an emulator")
+	}
 	cfg := *toys()[3]
 	cfg.HiddenSize, cfg.IntermediateSize, cfg.HeadDim, cfg.NumAttentionHeads, cfg.NumKeyValueHeads, cfg.VocabSize = 64, 96, 16, 6, 2, 70
 	ids := randomIDs(&cfg, 620)
