@@ -35,13 +35,13 @@ type grpo struct {
 	mix       task.Mix
 	heldOut   []task.Problem
 
-	model  *Model
-	opt    *train.Optimizer
-	ref    *reference // nil without a KL term
-	refAr  *compute.Arena
-	act    *compute.Arena // records of passes
-	roller *engine.Roller
-	slots  int
+	model    *Model
+	opt      *train.Optimizer
+	ref      *reference // nil without a KL term
+	refAr    *compute.Arena
+	act      *compute.Arena // records of passes
+	answerer *answerer
+	slots    int
 
 	journal          *train.Journal
 	p                *train.Progress
@@ -197,7 +197,9 @@ func (r *grpo) allocate() (err error) {
 	if r.o.KL > 0 {
 		r.ref = newReference(r.be, r.refAr, r.model.Net)
 	}
-	r.roller = engine.NewRoller(r.model.Net)
+	r.answerer = newAnswerer(r.model, r.o.Think, engine.RollParams{Slots: r.slots, Params: engine.Params{
+		Temperature: r.o.Temperature, TopP: r.o.TopP, TopK: r.o.TopK, MinP: r.o.MinP, MaxTokens: r.o.MaxTokens}})
+	r.answerer.reward = r.reward
 	return r.chooseHeldOut()
 }
 
@@ -220,8 +222,8 @@ func (r *grpo) close() {
 	if r.journal != nil {
 		r.journal.Close()
 	}
-	if r.roller != nil {
-		r.roller.Close()
+	if r.answerer != nil {
+		r.answerer.close()
 	}
 	if r.opt != nil {
 		r.opt.Free()

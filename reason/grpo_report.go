@@ -95,7 +95,7 @@ func (r *grpo) look(ctx context.Context) (*looked, error) {
 		}
 		qs[i] = question{&r.heldOut[i], ids, mixSeeds(*r.o.Seed, seedEvaluation, uint64(i))}
 	}
-	drawn, greedy := r.params(), r.params()
+	drawn, greedy := r.answerer.p, r.answerer.p
 	greedy.Temperature = 0
 	l := &looked{Problems: len(qs)}
 	share := 1 / float64(len(qs))

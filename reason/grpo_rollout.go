@@ -4,21 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"sonde/engine"
 	"sonde/reason/task"
 )
 
-// sample is one answer with all that is known of it.
+// sample is one answer with what is learned from it.
 type sample struct {
-	*engine.Rolled
-	Judged
+	*answer
 	group     int // of the step
-	problem   *task.Problem
-	prompt    []int32
-	text      string
 	advantage float64
 	ref       []float32 // log-probabilities under the reference, where there is one
 }
@@ -144,7 +139,7 @@ func (r *grpo) answer(ctx context.Context, first, n int) ([]*sample, error) {
 		}
 		qs = append(qs, question{p, ids, mixSeeds(*r.o.Seed, seedRollouts, uint64(first+i))})
 	}
-	p := r.params()
+	p := r.answerer.p
 	p.LogProbs, p.KeepMask, p.KeepRoutes = true, r.o.KeepMask, r.o.KeepRouting
 	samples, err := r.ask(ctx, qs, r.o.Group, p)
 	if err == nil && r.o.RandomRewards {
@@ -155,54 +150,21 @@ func (r *grpo) answer(ctx context.Context, first, n int) ([]*sample, error) {
 	return samples, err
 }
 
-// question is a problem to be answered.
-type question struct {
-	problem *task.Problem
-	prompt  []int32
-	seed    uint64
-}
-
-// params are how answers are drawn.
-func (r *grpo) params() engine.RollParams {
-	o := r.o
-	return engine.RollParams{EOS: -1, Slots: r.slots,
-		Params: engine.Params{Temperature: o.Temperature, TopP: o.TopP, TopK: o.TopK, MinP: o.MinP, MaxTokens: o.MaxTokens, StopTokens: r.model.Ends()}}
-}
-
-// ask has the model answer questions, n times each, and judges the answers while others
-// are being written. They come back question after question.
+// ask has the model answer questions, n times each. The samples come back question after
+// question.
 func (r *grpo) ask(ctx context.Context, questions []question, n int, p engine.RollParams) ([]*sample, error) {
-	rolls := make([]engine.Roll, len(questions))
-	for i, q := range questions {
-		rolls[i] = engine.Roll{Prompt: q.prompt, Samples: n, Seed: q.seed}
-	}
-	out := make([]*sample, len(questions)*n)
-	j := newJudges(max(runtime.NumCPU(), 2))
-	err := r.roller.Roll(ctx, rolls, p, func(x *engine.Rolled) {
-		q := &questions[x.Roll]
-		s := &sample{Rolled: x, group: x.Roll, problem: q.problem, prompt: q.prompt}
-		out[x.Roll*n+x.Sample] = s
-		j.work <- func() { r.judge(ctx, s) }
-	})
-	j.finish()
-	if err == nil {
-		err = ctx.Err() // verdicts may have been cut short
-	}
+	answers, err := r.answerer.answer(ctx, questions, n, p)
 	if errors.Is(err, engine.ErrNotFinite) {
 		return nil, r.trouble("the model's logits are not finite numbers")
 	}
-	return out, err
-}
-
-// judge reads what was written.
-func (r *grpo) judge(ctx context.Context, s *sample) {
-	ids := s.Tokens
-	if s.Finish == engine.FinishStop {
-		ids = ids[:len(ids)-1]
+	if err != nil {
+		return nil, err
 	}
-	s.text = string(r.model.Tok.DecodeBytes(ids))
-	s.Judged = r.reward.Judge(ctx, Text{Problem: s.problem, Output: s.text, Opened: r.o.Think == ThinkForce,
-		Tokens: len(s.Tokens), CutOff: s.Finish == engine.FinishLength}, r.o.MaxTokens)
+	out := make([]*sample, len(answers))
+	for i, a := range answers {
+		out[i] = &sample{answer: a, group: i / n}
+	}
+	return out, nil
 }
 
 // thoughtLength is the tokens of a sample's thought.

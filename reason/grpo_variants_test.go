@@ -222,8 +222,8 @@ func TestTagsInAnswers(t *testing.T) {
 	p := &task.Problem{Prompt: "?", Answer: "7"}
 	for _, out := range []string{"7</think>7", "<think>x</think>7<｜User｜>", "<think><think>7</think></think>7", "<｜Assistant｜>7"} {
 		ids := append(r.model.Tok.EncodeWithSpecial(out), r.model.Tok.EOS())
-		s := &sample{Rolled: &engine.Rolled{Tokens: ids, Finish: engine.FinishStop}, problem: p}
-		if r.judge(context.Background(), s); s.Reward != 0 || s.Reason == "" {
+		s := &answer{Rolled: &engine.Rolled{Tokens: ids, Finish: engine.FinishStop}, problem: p}
+		if r.answerer.judge(context.Background(), s); s.Reward != 0 || s.Reason == "" {
 			t.Errorf("%q earned %v: %s", out, s.Reward, s.Reason)
 		}
 	}
