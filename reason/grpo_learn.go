@@ -7,6 +7,7 @@ import (
 
 	"sonde/compute"
 	"sonde/model"
+	"sonde/train"
 )
 
 // learned is what the updates of a step found.
@@ -61,9 +62,9 @@ func (r *grpo) update(samples []*sample, fresh bool, l *learned) error {
 	packs := r.pack(busy)
 	var loads [][]int64
 	for _, k := range packs {
-		loads = addLoads(loads, r.pass(k, n, fresh, 1/float32(len(packs)), l))
+		loads = train.AddLoads(loads, r.pass(k, n, fresh, 1/float32(len(packs)), l))
 	}
-	l.loads = addLoads(l.loads, loads)
+	l.loads = train.AddLoads(l.loads, loads)
 	norm := r.opt.GradNorm()
 	if math.IsNaN(norm) || math.IsInf(norm, 0) || math.IsNaN(l.Loss) {
 		return r.trouble("the gradient is not finite")
@@ -238,36 +239,4 @@ func (r *reference) with(f func()) {
 	r.copy(r.net, r.old)
 	defer r.copy(r.net, r.spare)
 	f()
-}
-
-// addLoads sums the tokens per expert of several passes.
-func addLoads[T int32 | int64](sum [][]int64, loads [][]T) [][]int64 {
-	if sum == nil {
-		sum = make([][]int64, len(loads))
-	}
-	for i, l := range loads {
-		if sum[i] == nil {
-			sum[i] = make([]int64, len(l))
-		}
-		for e, n := range l {
-			sum[i][e] += int64(n)
-		}
-	}
-	return sum
-}
-
-// worstLoad is the busiest expert's load over the mean, in the layer where that is
-// largest; 0 without experts.
-func worstLoad(loads [][]int64) float64 {
-	worst := 0.0
-	for _, l := range loads {
-		total, top := int64(0), int64(0)
-		for _, n := range l {
-			total, top = total+n, max(top, n)
-		}
-		if total > 0 {
-			worst = max(worst, float64(top)*float64(len(l))/float64(total))
-		}
-	}
-	return worst
 }

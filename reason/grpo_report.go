@@ -180,7 +180,7 @@ func (r *grpo) record(b *batch, l *learned, seconds float64) *train.Record {
 	rec.Set("gen_tokens_per_s", float64(b.tokens)/b.seconds)
 	rec.Set("tokens_per_s", float64(l.rows)/(seconds-b.seconds))
 	if len(l.loads) > 0 {
-		rec.Set("load_max_mean", worstLoad(l.loads))
+		rec.Set("load_max_mean", train.WorstLoad(l.loads))
 	}
 	return rec
 }

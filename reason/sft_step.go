@@ -103,7 +103,7 @@ func (r *sftRun) oneStep(ctx context.Context) (*train.Record, error) {
 		{Name: "examples", Value: float64(r.Examples)}, {Name: "tokens_per_s", Value: float64(f.tokens) / time.Since(began).Seconds()}} {
 		rec.Set(n.Name, n.Value)
 	}
-	if worst := worstLoad(f.loads); worst > 0 {
+	if worst := train.WorstLoad(f.loads); worst > 0 {
 		rec.Set("load_max_mean", worst)
 	}
 	for _, n := range l.numbers {
@@ -160,7 +160,7 @@ func (r *sftRun) pass(f *found, examples []Example, scale float32) {
 	p.Backward(coef, r.opt.Grads())
 	logp, _ := p.LogProbs()
 	f.add(packed, weights, logp)
-	f.loads = addLoads(f.loads, p.Loads())
+	f.loads = train.AddLoads(f.loads, p.Loads())
 	for _, n := range packed.Lens {
 		f.flops += float64(n) * r.model.Cfg.FlopsPerToken(n, true)
 	}

@@ -88,41 +88,9 @@ func (e *evaluator) run(ctx context.Context, ar *compute.Arena, every int64) (he
 		r := e.model.Loss(ar, model.Batch{Seqs: e.seqs, SeqLen: e.seqLen, Tokens: e.ids, Targets: [][]int32{e.targets}}, model.StepOptions{Scale: 1})
 		nats += r.Loss * float64(r.Tokens)
 		scored += r.Tokens
-		res.loads = addLoads(res.loads, r.Loads)
+		res.loads = AddLoads(res.loads, r.Loads)
 	}
 	perToken := nats / float64(max(scored, 1))
 	res.bpb = perToken * float64(e.tokens.n-1) / float64(e.bytes) / math.Ln2
 	return res, nil
-}
-
-// addLoads sums the tokens per expert of several passes.
-func addLoads[T int32 | int64](sum [][]int64, loads [][]T) [][]int64 {
-	if sum == nil {
-		sum = make([][]int64, len(loads))
-	}
-	for i, l := range loads {
-		if sum[i] == nil {
-			sum[i] = make([]int64, len(l))
-		}
-		for e, n := range l {
-			sum[i][e] += int64(n)
-		}
-	}
-	return sum
-}
-
-// worstLoad is the busiest expert's load over the mean, in the layer where that is
-// largest; 0 where no layer has experts.
-func worstLoad(loads [][]int64) float64 {
-	worst := 0.0
-	for _, l := range loads {
-		total, top := int64(0), int64(0)
-		for _, n := range l {
-			total, top = total+n, max(top, n)
-		}
-		if total > 0 {
-			worst = max(worst, float64(top)*float64(len(l))/float64(total))
-		}
-	}
-	return worst
 }

@@ -229,7 +229,7 @@ func (r *run) finish(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	s := &Summary{Steps: r.step, Tokens: r.sched.tokens(r.step), Seconds: r.seconds + time.Since(began).Seconds(),
-		HeldoutBPB: res.bpb, GzipBPB: gz, LoadMaxMean: worstLoad(res.loads)}
+		HeldoutBPB: res.bpb, GzipBPB: gz, LoadMaxMean: WorstLoad(res.loads)}
 	if err := r.journal.Amend(Number{heldoutBPB, res.bpb}); err != nil {
 		return nil, r.explain(err)
 	}

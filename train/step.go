@@ -95,10 +95,10 @@ func (r *run) gradients(ctx context.Context) (*Line, [][]int64, error) {
 		res := r.model.LossAndGrad(r.act, b, r.opt.Grads(), o)
 		line.Loss += res.Loss / float64(passes)
 		line.MTPLoss += res.MTPLoss / float64(passes)
-		loads = addLoads(loads, res.Loads)
+		loads = AddLoads(loads, res.Loads)
 	}
 	line.GradNorm = r.opt.GradNorm()
-	line.LoadMaxMean, line.Loads = worstLoad(loads), loads
+	line.LoadMaxMean, line.Loads = WorstLoad(loads), loads
 	return line, loads, nil
 }
 
