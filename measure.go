@@ -132,12 +132,8 @@ func MeasureTraining(ctx context.Context, be compute.Backend, preset string, seq
 		return s, fmt.Errorf("%d sequences of %d tokens cannot be measured: take at least 1 sequence, of 2 to %d tokens", seqs, seqLen, cfg.MaxPositionEmbedding)
 	}
 	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case *compute.OutOfMemory:
-			err = fmt.Errorf("%w; take a smaller preset or fewer sequences", r)
-		default:
-			panic(r)
+		if lack := compute.AsOutOfMemory(recover()); lack != nil {
+			err = fmt.Errorf("%w; take a smaller preset or fewer sequences", lack)
 		}
 	}()
 	t := newTraining(cfg, be, seqs, seqLen)

@@ -177,12 +177,8 @@ func (m *Model) readTokenizer() (err error) {
 // load builds the model over addresses and binds the weights to their places.
 func (m *Model) load(act compute.Activations) (err error) {
 	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case *compute.OutOfMemory:
-			err = fmt.Errorf("%s: %w", m.src.Path, r)
-		default:
-			panic(r)
+		if lack := compute.AsOutOfMemory(recover()); lack != nil {
+			err = fmt.Errorf("%s: %w", m.src.Path, lack)
 		}
 	}()
 	m.withoutMTP()

@@ -133,3 +133,23 @@ func (e *OutOfMemory) Error() string {
 
 // Unwrap is the system's error.
 func (e *OutOfMemory) Unwrap() error { return e.Err }
+
+// CatchOutOfMemory, deferred, makes a lack of memory an error. Other panics go on.
+func CatchOutOfMemory(err *error) {
+	if lack := AsOutOfMemory(recover()); lack != nil {
+		*err = lack
+	}
+}
+
+// AsOutOfMemory tells a lack of memory from other panics, which go on: a deferred function
+// passes it what recover returns. It is nil where nothing was recovered.
+func AsOutOfMemory(cause any) *OutOfMemory {
+	switch cause := cause.(type) {
+	case nil:
+		return nil
+	case *OutOfMemory:
+		return cause
+	default:
+		panic(cause)
+	}
+}

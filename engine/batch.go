@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"sonde/compute"
 	"sonde/model"
 )
 
@@ -309,7 +310,7 @@ func (e *Engine) run(shares []share) {
 
 // begin makes a member's sequence, if it has none.
 func (e *Engine) begin(m *member) (err error) {
-	defer catch(&err)
+	defer compute.CatchOutOfMemory(&err)
 	if m.seq == nil {
 		m.seq = e.model.NewSequence(m.maxLen)
 	}
@@ -318,7 +319,7 @@ func (e *Engine) begin(m *member) (err error) {
 
 // try is a pass whose lack of memory is an error.
 func (e *Engine) try(parts []model.Part) (err error) {
-	defer catch(&err)
+	defer compute.CatchOutOfMemory(&err)
 	return e.model.Forward(parts)
 }
 

@@ -150,19 +150,8 @@ func (e *Engine) permit(ctx context.Context) error {
 // guarded runs f with the permit in hand and gives the permit back.
 func (e *Engine) guarded(f func() error) (err error) {
 	defer func() { <-e.turn }()
-	defer catch(&err)
+	defer compute.CatchOutOfMemory(&err)
 	return f()
-}
-
-// catch, deferred, makes a lack of memory an error.
-func catch(err *error) {
-	switch r := recover().(type) {
-	case nil:
-	case *compute.OutOfMemory:
-		*err = r
-	default:
-		panic(r)
-	}
 }
 
 // Check says whether prompt can be continued with p, without waiting for a place.

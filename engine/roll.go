@@ -110,7 +110,7 @@ type textUnderWay struct {
 // Roll writes all continuations and hands each to done as it is finished, from the
 // calling goroutine. It ends between two passes when ctx is done.
 func (r *Roller) Roll(ctx context.Context, rolls []Roll, p RollParams, done func(*Rolled)) (err error) {
-	defer catch(&err)
+	defer compute.CatchOutOfMemory(&err)
 	if p.Slots <= 0 {
 		p.Slots = 512
 	}

@@ -71,15 +71,7 @@ func openOver(path string, be compute.Backend, attach func(model.Learner, *compu
 
 // bind makes the model over the files' memory.
 func (m *Model) bind(src *checkpoint.Source, places *compute.Arena, attach func(model.Learner, *compute.Arena) (*lora.Model, error)) (err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case *compute.OutOfMemory:
-			err = r
-		default:
-			panic(r)
-		}
-	}()
+	defer compute.CatchOutOfMemory(&err)
 	if err := m.read(src); err != nil {
 		return err
 	}

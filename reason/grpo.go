@@ -81,12 +81,8 @@ func GRPO(ctx context.Context, c GRPOConfig, out io.Writer) (s *GRPOSummary, err
 	defer lock.Unlock()
 	defer r.close()
 	defer func() {
-		switch cause := recover().(type) {
-		case nil:
-		case *compute.OutOfMemory:
-			s, err = nil, fmt.Errorf("%w: fewer --slots, a smaller --micro or --recompute need less", cause)
-		default:
-			panic(cause)
+		if lack := compute.AsOutOfMemory(recover()); lack != nil {
+			s, err = nil, fmt.Errorf("%w: fewer --slots, a smaller --micro or --recompute need less", lack)
 		}
 	}()
 	err = checkpoint.Guard(func() error { // the weights under an adapter lie in files

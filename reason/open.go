@@ -84,13 +84,9 @@ func (m *Model) allocate(format string) (err error) {
 	}
 	m.ar = m.be.NewArena("weights")
 	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case *compute.OutOfMemory:
+		if lack := compute.AsOutOfMemory(recover()); lack != nil {
 			m.ar.Free()
-			err = r
-		default:
-			panic(r)
+			err = lack
 		}
 	}()
 	net, ok := auto.New(m.Cfg, m.be, m.ar, dt).(model.Learner)

@@ -107,7 +107,7 @@ func SFT(ctx context.Context, c SFTConfig, out io.Writer) (s *SFTSummary, err er
 	r := &sftRun{c: &c, o: &c.SFTOptions, be: c.Backend, p: train.NewProgress(out)}
 	defer r.close()
 	defer func() {
-		if cause, ok := recoverMemory(recover()); ok {
+		if cause := compute.AsOutOfMemory(recover()); cause != nil {
 			s, err = nil, fmt.Errorf("%w: a smaller --micro, --recompute, --compute bf16 or --lora needs less", cause)
 		}
 	}()
@@ -116,18 +116,6 @@ func SFT(ctx context.Context, c SFTConfig, out io.Writer) (s *SFTSummary, err er
 		return err
 	})
 	return s, err
-}
-
-// recoverMemory tells a lack of memory from other panics, which go on.
-func recoverMemory(cause any) (error, bool) {
-	switch cause := cause.(type) {
-	case nil:
-		return nil, false
-	case *compute.OutOfMemory:
-		return cause, true
-	default:
-		panic(cause)
-	}
 }
 
 // all takes a run from its options to its summary.

@@ -86,15 +86,11 @@ func Run(ctx context.Context, c Config, out io.Writer) (s *Summary, err error) {
 	defer lock.Unlock()
 	defer r.close()
 	defer func() {
-		switch cause := recover().(type) {
-		case nil:
-		case *compute.OutOfMemory:
+		if lack := compute.AsOutOfMemory(recover()); lack != nil {
 			if r.step == 0 && !c.Resume {
 				discard(c.Out)
 			}
-			s, err = nil, fmt.Errorf("%w: a smaller --micro, --recompute or --compute bf16 needs less", cause)
-		default:
-			panic(cause)
+			s, err = nil, fmt.Errorf("%w: a smaller --micro, --recompute or --compute bf16 needs less", lack)
 		}
 	}()
 	return r.all(ctx, started)

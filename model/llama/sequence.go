@@ -64,15 +64,7 @@ const chunkRows = 512
 // meet the weights together, up to 512 at a time; attention is each sequence's own. Where
 // memory cannot be had the error is a *compute.OutOfMemory.
 func (m *Model) Forward(parts []model.Part) (err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case *compute.OutOfMemory:
-			err = r
-		default:
-			panic(r)
-		}
-	}()
+	defer compute.CatchOutOfMemory(&err)
 	own := func(s model.Sequence) bool { q, ok := s.(*sequence); return ok && q.m == m }
 	if err := model.CheckParts(parts, m.cfg.VocabSize, own); err != nil {
 		return err
