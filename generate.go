@@ -2,10 +2,8 @@ package sonde
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
-	"math"
 	"slices"
 
 	"sonde/engine"
@@ -34,64 +32,22 @@ func (m *Model) Prompt(s string) (ids []int32, begin int) {
 	return append(ids, m.tok.Encode(s)...), len(ids)
 }
 
-// userToken begins a user's turn in DeepSeek's templates: where it appears in an
-// answer, the answer is over.
-const userToken = "<｜User｜>"
-
 // ChatPrompt is a conversation, rendered with the model's chat template up to where the
 // assistant's answer begins. The embedded model reads the last message of the user alone.
 func (m *Model) ChatPrompt(messages []Message, o ChatOptions) (*text.ChatPrompt, error) {
 	if m.recipe != nil {
 		messages = lastQuestion(messages)
 	}
-	o.AddGenerationPrompt = true
-	segments, err := text.RenderChat(m.tokCfg, messages, o)
-	if err != nil {
-		return nil, err
+	p, err := m.tok.ChatPrompt(m.tokCfg, messages, o)
+	if p != nil {
+		p.Stops = append(m.ends(), p.Stops...)
 	}
-	p := &text.ChatPrompt{Stops: m.ends(), Config: m.tokCfg, Thought: text.ThoughtAfter(segments), Tools: len(o.Tools) > 0}
-	if id, ok := m.tok.ID(userToken); ok {
-		p.Stops = append(p.Stops, id)
-	}
-	p.IDs, err = m.tok.EncodeSegments(segments)
 	return p, err
 }
 
-// ends are the tokens that end a text beside the tokenizer's own: generation_config.json,
-// config.json where there is none, and GGUF files may name several.
+// ends are the tokens that end a text beside the tokenizer's own.
 func (m *Model) ends() []int32 {
-	var out []int32
-	add := func(id int32) {
-		if id >= 0 && int(id) < m.cfg.Vocab() && id != m.tok.EOS() && !slices.Contains(out, id) {
-			out = append(out, id)
-		}
-	}
-	var c struct {
-		EOS json.RawMessage `json:"eos_token_id"`
-	}
-	raw := m.src.GenerationConfig
-	if raw == nil {
-		raw = m.src.Config
-	}
-	if json.Unmarshal(raw, &c) == nil {
-		var one int32
-		var many []int32
-		if json.Unmarshal(c.EOS, &one) == nil {
-			add(one)
-		} else if json.Unmarshal(c.EOS, &many) == nil {
-			for _, id := range many {
-				add(id)
-			}
-		}
-	}
-	if m.src.GGUF != nil {
-		for _, key := range []string{"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"} {
-			if id, ok := m.src.GGUF.Values[key].(uint32); ok {
-				add(int32(min(id, math.MaxInt32)))
-			}
-		}
-	}
-	return out
+	return slices.DeleteFunc(m.src.EndTokens(m.cfg.Vocab()), func(id int32) bool { return id == m.tok.EOS() })
 }
 
 // Decode is the text of tokens.

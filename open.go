@@ -3,7 +3,6 @@ package sonde
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"sonde/checkpoint"
@@ -149,9 +148,7 @@ func (m *Model) checkTemplate() error {
 }
 
 // readTokenizer reads the tokenizer of a GGUF file, or tokenizer.json and
-// tokenizer_config.json; without the latter the model is taken for a base model whose
-// texts begin as the tokenizer says. A chat template in a file of its own, as newer
-// versions of transformers write it, counts first.
+// tokenizer_config.json.
 func (m *Model) readTokenizer() (err error) {
 	s := m.src
 	if s.GGUF != nil {
@@ -161,14 +158,7 @@ func (m *Model) readTokenizer() (err error) {
 	if s.Tokenizer == nil {
 		return fmt.Errorf("%w: %s has no tokenizer.json; fetch it from where the model came from", ErrNoModel, s.Path)
 	}
-	if m.tok, err = text.LoadTokenizer(s.Tokenizer); err != nil {
-		return fmt.Errorf("%s: %w", s.Path, err)
-	}
-	if s.TokenizerConfig == nil {
-		m.tokCfg = text.NewTokenizerConfig(m.tok, m.cfg.Context())
-	} else if m.tokCfg, err = text.ParseTokenizerConfig(s.TokenizerConfig); err != nil {
-		return fmt.Errorf("%s: %w", s.Path, err)
-	} else if err := m.tok.UseConfig(m.tokCfg); err != nil {
+	if m.tok, m.tokCfg, err = text.FromFiles(s.Tokenizer, s.TokenizerConfig, m.cfg.Context()); err != nil {
 		return fmt.Errorf("%s: %w", s.Path, err)
 	}
 	return nil
@@ -189,7 +179,7 @@ func (m *Model) load(act compute.Activations) (err error) {
 	m.ar = m.be.NewArena("the weights that are copied from files")
 	net := auto.New(m.cfg, m.be, m.places, compute.F32)
 	m.net = checkpoint.Guarded(net)
-	if err := m.src.Bind(net.Slots(), m.be, m.ar, checkpoint.BindOptions{Activations: act, FetchAhead: m.fitsMemory()}); err != nil || m.adapter == nil {
+	if err := m.src.Bind(net.Slots(), m.be, m.ar, checkpoint.BindOptions{Activations: act, FetchAhead: m.src.FitsMemory()}); err != nil || m.adapter == nil {
 		return err
 	}
 	adapted, err := m.adapter.Attach(net, m.ar)
@@ -203,7 +193,7 @@ func (m *Model) load(act compute.Activations) (err error) {
 // plausible refuses a config of more weights than the files can hold, before memory is
 // taken in proportion to it.
 func (m *Model) plausible() error {
-	bytes, slots := m.weightBytes(), int64(m.cfg.Layers())*16
+	bytes, slots := m.src.WeightBytes(), int64(m.cfg.Layers())*16
 	if c, ok := m.cfg.(*deepseek.Config); ok {
 		slots += int64(c.NumHiddenLayers+c.NumNextnPredict) * int64(c.NRoutedExperts) * 3
 	}
@@ -216,27 +206,12 @@ func (m *Model) plausible() error {
 	return nil
 }
 
-func (m *Model) weightBytes() (n int64) {
-	for _, x := range m.src.Tensors() {
-		n += x.Bytes
-	}
-	return n
-}
-
-// fitsMemory reports whether the machine can hold all weights, so that it is worth
-// reading them before they are asked for.
-func (m *Model) fitsMemory() bool { return m.weightBytes() < checkpoint.MachineMemory()/2 }
-
 // withoutMTP takes the modules of multi-token prediction for absent where the files
 // have no weights of them: transformers leaves them out when it saves, and the config
 // names them still. Generation does without.
 func (m *Model) withoutMTP() {
 	cfg, ok := m.cfg.(*deepseek.Config)
-	if !ok || cfg.NumNextnPredict == 0 {
-		return
-	}
-	first := fmt.Sprintf("model.layers.%d.", cfg.NumHiddenLayers)
-	if slices.ContainsFunc(m.src.Tensors(), func(t checkpoint.Info) bool { return strings.HasPrefix(t.Name, first) }) {
+	if !ok || cfg.NumNextnPredict == 0 || m.src.HasLayer(cfg.NumHiddenLayers) {
 		return
 	}
 	m.warnings = append(m.warnings, fmt.Sprintf("config.json: num_nextn_predict_layers is %d, but there are no weights of such layers; the model is read without them", cfg.NumNextnPredict))

@@ -18,6 +18,7 @@ import (
 	"sonde/internal/tiny"
 	"sonde/model"
 	"sonde/model/deepseek"
+	"sonde/text"
 )
 
 func openTiny(t *testing.T, o Options) *Model {
@@ -112,7 +113,7 @@ func TestChat(t *testing.T) {
 	}
 	v3 := openTiny(t, Options{ChatTemplate: "deepseek-v3"})
 	p, err := v3.ChatPrompt(talk, ChatOptions{})
-	user, _ := v3.Tokenizer().ID(userToken)
+	user, _ := v3.Tokenizer().ID(text.UserToken)
 	if err != nil || len(p.Stops) != 1 || p.Stops[0] != user || p.IDs[1] != user {
 		t.Errorf("%+v, %v", p, err)
 	}

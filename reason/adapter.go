@@ -80,7 +80,7 @@ func (m *Model) bind(src *checkpoint.Source, places *compute.Arena, attach func(
 		return fmt.Errorf("%w: %s", ErrNoLearner, m.Cfg.Architecture())
 	}
 	m.Net = net
-	if err := src.Bind(net.Slots(), m.be, m.ar, checkpoint.BindOptions{Activations: compute.ActF32, FetchAhead: fitsMemory(src)}); err != nil {
+	if err := src.Bind(net.Slots(), m.be, m.ar, checkpoint.BindOptions{Activations: compute.ActF32, FetchAhead: src.FitsMemory()}); err != nil {
 		return err
 	}
 	adapted, err := attach(net, m.ar)
@@ -88,16 +88,6 @@ func (m *Model) bind(src *checkpoint.Source, places *compute.Arena, attach func(
 		m.Net = adapted
 	}
 	return err
-}
-
-// fitsMemory reports whether the machine can hold all weights, so that it is worth reading
-// them before they are asked for.
-func fitsMemory(src *checkpoint.Source) bool {
-	var bytes int64
-	for _, x := range src.Tensors() {
-		bytes += x.Bytes
-	}
-	return bytes < checkpoint.MachineMemory()/2
 }
 
 // Adapter is the adapter that is trained, nil where all weights are.

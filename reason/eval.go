@@ -39,22 +39,8 @@ type examinee struct {
 func (e examinee) Engine() *engine.Engine     { return e.engine }
 func (e examinee) Tokenizer() *text.Tokenizer { return e.tok }
 
-// userTurn begins a user's turn in DeepSeek's templates: where it appears in an answer,
-// the answer is over.
-const userTurn = "<｜User｜>"
-
 func (e examinee) ChatPrompt(messages []text.Message, o text.RenderOptions) (*text.ChatPrompt, error) {
-	o.AddGenerationPrompt = true
-	segments, err := text.RenderChat(e.cfg, messages, o)
-	if err != nil {
-		return nil, err
-	}
-	p := &text.ChatPrompt{Config: e.cfg, Thought: text.ThoughtAfter(segments)}
-	if id, ok := e.tok.ID(userTurn); ok {
-		p.Stops = append(p.Stops, id)
-	}
-	p.IDs, err = e.tok.EncodeSegments(segments)
-	return p, err
+	return e.tok.ChatPrompt(e.cfg, messages, o)
 }
 
 // EvalSet is problems of one task and one difficulty.

@@ -80,7 +80,7 @@ func (o *oracle) logits(ids []int32) []float32 {
 		at--
 	}
 	question, written := o.tok.Decode(ids[:at]), ids[at+1:]
-	if _, after, ok := strings.Cut(question, userTurn); ok {
+	if _, after, ok := strings.Cut(question, text.UserToken); ok {
 		question = after
 	}
 	answers := o.answers[question]

@@ -77,7 +77,7 @@ func (m *Model) learnToChat() (bool, error) {
 	} else if err != nil && m.TokCfg.ChatTemplate != "" {
 		return false, err
 	}
-	for _, token := range []string{userToken, assistantToken} {
+	for _, token := range []string{text.UserToken, text.AssistantToken} {
 		if _, ok := m.Tok.ID(token); !ok {
 			if m.TokCfg.ChatTemplate == "" {
 				return false, fmt.Errorf("%w: tokenizer_config.json has no chat_template, and the tokenizer has no %s for one of ours: add the template of the model's family", text.ErrTemplate, token)
@@ -93,5 +93,3 @@ func (m *Model) learnToChat() (bool, error) {
 	m.files.TokenizerConfigJSON, m.files.ChatTemplate = raw, nil
 	return true, nil
 }
-
-const assistantToken = "<｜Assistant｜>"

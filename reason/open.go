@@ -1,12 +1,9 @@
 package reason
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strings"
 
 	"sonde/checkpoint"
 	"sonde/compute"
@@ -136,72 +133,33 @@ func (m *Model) readTokenizer(src *checkpoint.Source) (err error) {
 	case src.Tokenizer == nil:
 		return errors.New("there is no tokenizer.json; fetch it from where the model came from")
 	}
-	if m.Tok, err = text.LoadTokenizer(src.Tokenizer); err != nil {
-		return err
-	}
-	if src.TokenizerConfig == nil {
-		m.TokCfg = text.NewTokenizerConfig(m.Tok, m.Cfg.Context())
-		return nil
-	}
-	if m.TokCfg, err = text.ParseTokenizerConfig(src.TokenizerConfig); err != nil {
-		return err
-	}
-	return m.Tok.UseConfig(m.TokCfg)
+	m.Tok, m.TokCfg, err = text.FromFiles(src.Tokenizer, src.TokenizerConfig, m.Cfg.Context())
+	return err
 }
 
 // withoutMTP takes the modules of multi-token prediction for absent where the files have
 // no weights of them.
 func (m *Model) withoutMTP(src *checkpoint.Source) {
 	cfg, ok := m.Cfg.(*deepseek.Config)
-	if !ok || cfg.NumNextnPredict == 0 {
-		return
-	}
-	first := fmt.Sprintf("model.layers.%d.", cfg.NumHiddenLayers)
-	if !slices.ContainsFunc(src.Tensors(), func(t checkpoint.Info) bool { return strings.HasPrefix(t.Name, first) }) {
+	if ok && !src.HasLayer(cfg.NumHiddenLayers) {
 		cfg.NumNextnPredict = 0
 	}
 }
 
-// userToken begins a user's turn in DeepSeek's templates: where it appears in an answer,
-// the answer is over.
-const userToken = "<｜User｜>"
-
-// endTokens are the tokens that end an answer: the tokenizer's own and those that
-// generation_config.json, or config.json where there is none, names.
+// endTokens are the tokens that end an answer: the tokenizer's own, those that the files
+// name, and a user's turn.
 func endTokens(src *checkpoint.Source, tok *text.Tokenizer, vocab int) []int32 {
 	var out []int32
-	add := func(id int32) {
-		if id >= 0 && int(id) < vocab && !slices.Contains(out, id) {
-			out = append(out, id)
+	add := func(ids ...int32) {
+		for _, id := range ids {
+			if id >= 0 && int(id) < vocab && !slices.Contains(out, id) {
+				out = append(out, id)
+			}
 		}
 	}
 	add(tok.EOS())
-	var c struct {
-		EOS json.RawMessage `json:"eos_token_id"`
-	}
-	raw := src.GenerationConfig
-	if raw == nil {
-		raw = src.Config
-	}
-	if json.Unmarshal(raw, &c) == nil {
-		var one int32
-		var many []int32
-		if json.Unmarshal(c.EOS, &one) == nil {
-			add(one)
-		} else if json.Unmarshal(c.EOS, &many) == nil {
-			for _, id := range many {
-				add(id)
-			}
-		}
-	}
-	if src.GGUF != nil {
-		for _, key := range []string{"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"} {
-			if id, ok := src.GGUF.Values[key].(uint32); ok {
-				add(int32(min(id, math.MaxInt32)))
-			}
-		}
-	}
-	if id, ok := tok.ID(userToken); ok {
+	add(src.EndTokens(vocab)...)
+	if id, ok := tok.ID(text.UserToken); ok {
 		add(id)
 	}
 	return out

@@ -33,7 +33,7 @@ func renderDeepSeekV3(r *rendering) {
 	t := deepSeekTurns{rendering: r, joinSystems: true, callsByNull: true}
 	t.run()
 	if r.ask && !t.answering {
-		r.control(assistantToken)
+		r.control(AssistantToken)
 	}
 }
 
@@ -41,7 +41,7 @@ func renderR1DistillLlama(r *rendering) {
 	t := deepSeekTurns{rendering: r, dropThought: true, callsByNull: true}
 	t.run()
 	if r.ask && !t.answering {
-		r.control(assistantToken)
+		r.control(AssistantToken)
 		r.control(thinkOpen)
 		r.text("\n")
 	}
@@ -51,7 +51,7 @@ func renderR1DistillQwen(r *rendering) {
 	t := deepSeekTurns{rendering: r, dropThought: true, dump: true}
 	t.run()
 	if r.ask && !t.answering {
-		r.control(assistantToken)
+		r.control(AssistantToken)
 		r.control(thinkOpen)
 		r.text("\n")
 		if !truthy(r.kwargs["enable_thinking"]) {
@@ -71,7 +71,7 @@ func (t *deepSeekTurns) run() {
 		switch m.Role {
 		case "user":
 			t.answering = false
-			t.control(userToken)
+			t.control(UserToken)
 			t.content(i)
 		case "assistant":
 			t.assistant(i)
@@ -113,7 +113,7 @@ func (t *deepSeekTurns) assistant(i int) {
 		t.text(m.Content)
 		t.answering = false
 	} else {
-		t.control(assistantToken)
+		t.control(AssistantToken)
 		s := m.Content
 		if t.dropThought {
 			s = s[after(s, thinkClose):]
@@ -131,7 +131,7 @@ func (t *deepSeekTurns) call(i, j int) {
 	first := !t.called
 	t.called = true
 	if first {
-		t.control(assistantToken)
+		t.control(AssistantToken)
 		t.control(callsBegin)
 	} else {
 		t.text("\n")
@@ -174,7 +174,7 @@ func renderDeepSeekV31(r *rendering) {
 		switch {
 		case m.Role == "user":
 			t.afterTool, t.afterUser = false, true
-			r.control(userToken)
+			r.control(UserToken)
 			r.content(i)
 		case m.Role == "assistant" && len(m.ToolCalls) > 0:
 			t.calls(i)
@@ -188,7 +188,7 @@ func renderDeepSeekV31(r *rendering) {
 		}
 	}
 	if r.ask && t.afterUser && !t.afterTool {
-		r.control(assistantToken)
+		r.control(AssistantToken)
 		r.control(thinkOpen)
 		if !t.thinking {
 			r.control(thinkClose)
@@ -205,7 +205,7 @@ type v31Turns struct {
 func (t *v31Turns) calls(i int) {
 	m := &t.messages[i]
 	if t.afterUser {
-		t.control(assistantToken)
+		t.control(AssistantToken)
 		t.control(thinkOpen)
 		t.control(thinkClose)
 	}
@@ -228,7 +228,7 @@ func (t *v31Turns) calls(i int) {
 func (t *v31Turns) assistant(i int) {
 	m := &t.messages[i]
 	if t.afterUser {
-		t.control(assistantToken)
+		t.control(AssistantToken)
 		t.control(thinkOpen)
 		if !m.Prefix || !t.thinking {
 			t.control(thinkClose)

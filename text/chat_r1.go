@@ -32,11 +32,11 @@ func renderR1(r *rendering) {
 	for i, m := range r.messages {
 		switch m.Role {
 		case "user":
-			r.control(userToken)
+			r.control(UserToken)
 			r.content(i)
 		case "assistant":
 			r.needContent(i)
-			r.control(assistantToken)
+			r.control(AssistantToken)
 			r.text(strings.TrimLeft(m.Content[after(m.Content, thinkClose):], "\n"))
 			r.control(r.cfg.EOS)
 		case "tool":
@@ -44,6 +44,6 @@ func renderR1(r *rendering) {
 		}
 	}
 	if r.ask {
-		r.control(assistantToken)
+		r.control(AssistantToken)
 	}
 }

@@ -34,9 +34,9 @@ func renderDeepSeekV32(r *rendering) {
 				t.functions()
 			}
 		case "user":
-			r.control(userToken)
+			r.control(UserToken)
 			r.content(i)
-			r.control(assistantToken)
+			r.control(AssistantToken)
 			t.think(i == t.question)
 		case "tool":
 			t.result(i)

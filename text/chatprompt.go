@@ -10,5 +10,21 @@ type ChatPrompt struct {
 	Tools   bool    // functions were offered
 }
 
+// ChatPrompt renders a conversation with c's template up to where the assistant's answer
+// begins.
+func (t *Tokenizer) ChatPrompt(c *TokenizerConfig, messages []Message, o RenderOptions) (*ChatPrompt, error) {
+	o.AddGenerationPrompt = true
+	segments, err := RenderChat(c, messages, o)
+	if err != nil {
+		return nil, err
+	}
+	p := &ChatPrompt{Config: c, Thought: ThoughtAfter(segments), Tools: len(o.Tools) > 0}
+	if id, ok := t.ID(UserToken); ok {
+		p.Stops = append(p.Stops, id)
+	}
+	p.IDs, err = t.EncodeSegments(segments)
+	return p, err
+}
+
 // Parser takes the answer apart.
 func (p *ChatPrompt) Parser() *OutputParser { return NewOutputParser(p.Config, p.Thought, p.Tools) }

@@ -20,6 +20,24 @@ type TokenizerConfig struct {
 	template string // the name given to UseTemplate
 }
 
+// FromFiles makes a tokenizer of tokenizer.json and tokenizer_config.json. Without the
+// latter, nil, the model is taken for a base model whose texts begin as the tokenizer says
+// and have up to context tokens.
+func FromFiles(tokenizerJSON, configJSON []byte, context int) (*Tokenizer, *TokenizerConfig, error) {
+	t, err := LoadTokenizer(tokenizerJSON)
+	if err != nil {
+		return nil, nil, err
+	}
+	if configJSON == nil {
+		return t, NewTokenizerConfig(t, context), nil
+	}
+	c, err := ParseTokenizerConfig(configJSON)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, c, t.UseConfig(c)
+}
+
 // configJSON is the file's form.
 type configJSON struct {
 	AddBOS       bool            `json:"add_bos_token"`

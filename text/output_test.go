@@ -130,11 +130,11 @@ func TestThoughtAfter(t *testing.T) {
 		prompt []Segment
 		want   Thought
 	}{
-		{[]Segment{{assistantToken, true}, {thinkOpen, true}, {"\n", false}}, ThoughtOpen},
-		{[]Segment{{assistantToken, true}, {"<think>\n", false}}, ThoughtOpen},
-		{[]Segment{{assistantToken, true}, {thinkOpen, true}, {thinkClose, true}}, ThoughtNone},
+		{[]Segment{{AssistantToken, true}, {thinkOpen, true}, {"\n", false}}, ThoughtOpen},
+		{[]Segment{{AssistantToken, true}, {"<think>\n", false}}, ThoughtOpen},
+		{[]Segment{{AssistantToken, true}, {thinkOpen, true}, {thinkClose, true}}, ThoughtNone},
 		{[]Segment{{thinkOpen, true}, {"\n\n", false}, {thinkClose, true}, {"\n\n", false}}, ThoughtNone},
-		{[]Segment{{assistantToken, true}}, ThoughtMaybe},
+		{[]Segment{{AssistantToken, true}}, ThoughtMaybe},
 	} {
 		if got := ThoughtAfter(c.prompt); got != c.want {
 			t.Errorf("%v: %v, want %v", c.prompt, got, c.want)

@@ -28,18 +28,20 @@ type TrainOptions struct {
 
 // The control tokens of a vocabulary trained here, spelled and placed as DeepSeek does.
 const (
-	bosToken       = "<｜begin▁of▁sentence｜>"
-	eosToken       = "<｜end▁of▁sentence｜>"
-	padToken       = "<｜▁pad▁｜>"
-	userToken      = "<｜User｜>"
-	assistantToken = "<｜Assistant｜>"
+	bosToken = "<｜begin▁of▁sentence｜>"
+	eosToken = "<｜end▁of▁sentence｜>"
+	padToken = "<｜▁pad▁｜>"
+	// UserToken begins a user's turn in DeepSeek's templates: where it appears in an answer,
+	// the answer is over. AssistantToken begins an answer.
+	UserToken      = "<｜User｜>"
+	AssistantToken = "<｜Assistant｜>"
 	thinkToken     = "<think>"
 	endThinkToken  = "</think>"
 )
 
 var (
 	firstTokens = []string{bosToken, eosToken, padToken}
-	lastTokens  = []string{userToken, assistantToken, thinkToken, endThinkToken}
+	lastTokens  = []string{UserToken, AssistantToken, thinkToken, endThinkToken}
 )
 
 const (

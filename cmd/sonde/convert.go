@@ -64,11 +64,6 @@ func wrote(s streams, path string) error {
 		return fmt.Errorf("reading back what was written: %w", err)
 	}
 	defer src.Close()
-	var bytes int64
-	list := src.Tensors()
-	for _, x := range list {
-		bytes += x.Bytes
-	}
-	_, err = fmt.Fprintf(s.out, "%s: %d tensors, %s\n", path, len(list), sonde.Bytes(bytes))
+	_, err = fmt.Fprintf(s.out, "%s: %d tensors, %s\n", path, len(src.Tensors()), sonde.Bytes(src.WeightBytes()))
 	return err
 }
