@@ -39,11 +39,7 @@ func (c convertCmd) Run(ctx context.Context, s streams) error {
 	if !ok {
 		return usageError{fmt.Errorf("there is no format %q for --dtype: choose f32, f16, bf16 or fp8; \"sonde quantize\" has smaller ones", c.DType), "convert"}
 	}
-	from, err := located(ctx, s, c.Source)
-	if err != nil {
-		return err
-	}
-	src, err := checkpoint.Open(from)
+	src, err := openFiles(ctx, s, c.Source)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"sonde/compute/cpu"
+	"sonde/compute"
 	"sonde/reason"
 )
 
@@ -13,8 +13,7 @@ type distillCmd struct {
 	reason.DistillOptions `embed:""`
 	reason.SFTOptions     `embed:""`
 	Resume                bool `help:"Go on with the run in --out; the teacher and the other flags may be left out."`
-	threadFlag
-	uiFlag
+	learnFlags
 }
 
 // Help is shown with the flags.
@@ -36,16 +35,8 @@ func (c distillCmd) Run(ctx context.Context, s streams) error {
 	if o.Teacher, err = locatedModel(ctx, s, c.Teacher); err != nil {
 		return err
 	}
-	be, err := cpu.New(cpu.Options{Threads: c.Threads})
-	if err != nil {
+	return c.learn(ctx, s, c.SFTOptions.Out, func(be compute.Backend) error {
+		_, err := reason.Distill(ctx, reason.DistillConfig{SFTOptions: c.SFTOptions, DistillOptions: o, Resume: c.Resume, Backend: be}, s.out)
 		return err
-	}
-	defer be.Close()
-	unwatch, err := c.watch(ctx, s, c.SFTOptions.Out)
-	if err != nil {
-		return err
-	}
-	defer unwatch()
-	_, err = reason.Distill(ctx, reason.DistillConfig{SFTOptions: c.SFTOptions, DistillOptions: o, Resume: c.Resume, Backend: be}, s.out)
-	return err
+	})
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"sonde/compute/cpu"
+	"sonde/compute"
 	"sonde/reason"
 )
 
@@ -13,8 +13,7 @@ type grpoCmd struct {
 	reason.GRPOOptions `embed:""`
 	loraFlags
 	Resume bool `help:"Go on with the run in --out; the model and the other flags may be left out."`
-	threadFlag
-	uiFlag
+	learnFlags
 }
 
 // Help is shown with the flags.
@@ -33,27 +32,16 @@ Examples:
 func (c grpoCmd) Run(ctx context.Context, s streams) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	if c.Model != "" {
-		path, err := located(ctx, s, c.Model)
-		if err != nil {
-			return err
-		}
-		c.GRPOOptions.Model = path
-	}
+	o := c.GRPOOptions
 	var err error
-	if c.GRPOOptions.LoRA, err = c.loraFlags.options(seedOr1(c.Seed)); err != nil {
+	if o.Model, err = locatedModel(ctx, s, c.Model); err != nil {
 		return err
 	}
-	be, err := cpu.New(cpu.Options{Threads: c.Threads})
-	if err != nil {
+	if o.LoRA, err = c.loraFlags.options(seedOr1(o.Seed)); err != nil {
 		return err
 	}
-	defer be.Close()
-	end, err := c.watch(ctx, s, c.Out)
-	if err != nil {
+	return c.learn(ctx, s, o.Out, func(be compute.Backend) error {
+		_, err := reason.GRPO(ctx, reason.GRPOConfig{GRPOOptions: o, Resume: c.Resume, Backend: be}, s.out)
 		return err
-	}
-	defer end()
-	_, err = reason.GRPO(ctx, reason.GRPOConfig{GRPOOptions: c.GRPOOptions, Resume: c.Resume, Backend: be}, s.out)
-	return err
+	})
 }

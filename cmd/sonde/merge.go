@@ -37,11 +37,7 @@ func (c mergeCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return usageError{err, "merge"}
 	}
-	from, err := located(ctx, s, c.Model)
-	if err != nil {
-		return err
-	}
-	src, err := checkpoint.Open(from)
+	src, err := openFiles(ctx, s, c.Model)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"sonde"
+	"sonde/checkpoint"
 	"sonde/engine"
 )
 
@@ -46,6 +47,23 @@ func located(ctx context.Context, s streams, name string) (string, error) {
 		return "", err
 	}
 	return pull(ctx, s, name)
+}
+
+// locatedModel is located for a model that may be left out.
+func locatedModel(ctx context.Context, s streams, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	return located(ctx, s, name)
+}
+
+// openFiles opens the files of the model at path or of that name.
+func openFiles(ctx context.Context, s streams, name string) (*checkpoint.Source, error) {
+	path, err := located(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	return checkpoint.Open(path)
 }
 
 // ask puts a question on the terminal and returns the answer in lower case.

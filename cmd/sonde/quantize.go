@@ -46,11 +46,7 @@ func (c quantizeCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	from, err := located(ctx, s, c.Source)
-	if err != nil {
-		return err
-	}
-	src, err := checkpoint.Open(from)
+	src, err := openFiles(ctx, s, c.Source)
 	if err != nil {
 		return err
 	}

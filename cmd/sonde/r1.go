@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"sonde/compute/cpu"
+	"sonde/compute"
 	"sonde/reason"
 )
 
@@ -15,8 +15,7 @@ type r1Cmd struct {
 	reason.R1Options `embed:""`
 	Resume           bool `help:"Go on with the run in --out; the other flags may be left out."`
 	Show             bool `help:"Print the recipe and stop: the beginning of one's own."`
-	threadFlag
-	uiFlag
+	learnFlags
 }
 
 // Help is shown with the flags.
@@ -37,18 +36,10 @@ func (c r1Cmd) Run(ctx context.Context, s streams) error {
 	}
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	be, err := cpu.New(cpu.Options{Threads: c.Threads})
-	if err != nil {
+	return c.learn(ctx, s, c.Out, func(be compute.Backend) error {
+		_, err := reason.R1(ctx, reason.R1Config{R1Options: c.R1Options, Resume: c.Resume, Backend: be}, s.out)
 		return err
-	}
-	defer be.Close()
-	end, err := c.watch(ctx, s, c.Out)
-	if err != nil {
-		return err
-	}
-	defer end()
-	_, err = reason.R1(ctx, reason.R1Config{R1Options: c.R1Options, Resume: c.Resume, Backend: be}, s.out)
-	return err
+	})
 }
 
 // show prints a recipe.

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"sonde/compute/cpu"
+	"sonde/compute"
 	"sonde/reason"
 )
 
@@ -13,8 +13,7 @@ type sftCmd struct {
 	reason.SFTOptions `embed:""`
 	loraFlags
 	Resume bool `help:"Go on with the run in --out; the model and the other flags may be left out."`
-	threadFlag
-	uiFlag
+	learnFlags
 }
 
 // Help is shown with the flags.
@@ -40,26 +39,10 @@ func (c sftCmd) Run(ctx context.Context, s streams) error {
 	if o.LoRA, err = c.loraFlags.options(seedOr1(o.Seed)); err != nil {
 		return err
 	}
-	be, err := cpu.New(cpu.Options{Threads: c.Threads})
-	if err != nil {
+	return c.learn(ctx, s, o.Out, func(be compute.Backend) error {
+		_, err := reason.SFT(ctx, reason.SFTConfig{SFTOptions: o, Resume: c.Resume, Backend: be}, s.out)
 		return err
-	}
-	defer be.Close()
-	unwatch, err := c.watch(ctx, s, o.Out)
-	if err != nil {
-		return err
-	}
-	defer unwatch()
-	_, err = reason.SFT(ctx, reason.SFTConfig{SFTOptions: o, Resume: c.Resume, Backend: be}, s.out)
-	return err
-}
-
-// locatedModel is located for a model that may be left out.
-func locatedModel(ctx context.Context, s streams, name string) (string, error) {
-	if name == "" {
-		return "", nil
-	}
-	return located(ctx, s, name)
+	})
 }
 
 func seedOr1(seed *uint64) uint64 {

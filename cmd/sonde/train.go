@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"sonde/compute/cpu"
+	"sonde/compute"
 	"sonde/train"
 )
 
@@ -11,8 +11,7 @@ import (
 type trainCmd struct {
 	train.Options `embed:""`
 	Resume        bool `help:"Go on with the run in --out; the other flags may be left out."`
-	threadFlag
-	uiFlag
+	learnFlags
 }
 
 // Help is shown with the flags.
@@ -29,16 +28,8 @@ Examples:
 func (c trainCmd) Run(ctx context.Context, s streams) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	be, err := cpu.New(cpu.Options{Threads: c.Threads})
-	if err != nil {
+	return c.learn(ctx, s, c.Out, func(be compute.Backend) error {
+		_, err := train.Run(ctx, train.Config{Options: c.Options, Resume: c.Resume, Backend: be}, s.out)
 		return err
-	}
-	defer be.Close()
-	end, err := c.watch(ctx, s, c.Out)
-	if err != nil {
-		return err
-	}
-	defer end()
-	_, err = train.Run(ctx, train.Config{Options: c.Options, Resume: c.Resume, Backend: be}, s.out)
-	return err
+	})
 }

@@ -12,12 +12,36 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"sonde/compute"
+	"sonde/compute/cpu"
 	"sonde/serve"
 )
 
 // uiFlag gives a verb that makes a run a page to watch it on.
 type uiFlag struct {
 	UI optionalAddr `name:"ui" help:"Serve a page of the run while it goes on: curves, stages, rollouts. At 127.0.0.1:8081, or any free port where that is taken; --ui=HOST:PORT elsewhere."`
+}
+
+// learnFlags are those of every verb that makes a run.
+type learnFlags struct {
+	threadFlag
+	uiFlag
+}
+
+// learn gives learner a processor, and serves the page of the run in folder meanwhile
+// where that is asked for.
+func (f learnFlags) learn(ctx context.Context, s streams, folder string, learner func(be compute.Backend) error) error {
+	be, err := cpu.New(cpu.Options{Threads: f.Threads})
+	if err != nil {
+		return err
+	}
+	defer be.Close()
+	end, err := f.watch(ctx, s, folder)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return learner(be)
 }
 
 // uiAddr is where the page is served when nobody says otherwise.
