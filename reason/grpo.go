@@ -71,12 +71,9 @@ func GRPO(ctx context.Context, c GRPOConfig, out io.Writer) (s *GRPOSummary, err
 	if err := r.precheck(); err != nil { // before the folder is made
 		return nil, err
 	}
-	lock, err := checkpoint.LockRun(c.Out)
-	if errors.Is(err, checkpoint.ErrLocked) {
-		return nil, err
-	}
+	lock, err := train.LockFolder(c.Out)
 	if err != nil {
-		return nil, fmt.Errorf("the run's folder: %w: name one that can be written with --out", err)
+		return nil, err
 	}
 	defer lock.Unlock()
 	defer r.close()

@@ -242,20 +242,14 @@ func (r *grpo) save() error {
 // restore loads the newest whole state, or leaves the run at step 0, and opens the journal
 // as of that step.
 func (r *grpo) restore() (err error) {
-	s, err := checkpoint.LoadLatest(r.o.Out)
-	if errors.Is(err, checkpoint.ErrNoState) {
-		return r.openJournal()
-	}
+	s, err := train.LatestState(r.o.Out, &r.state, r.p)
 	if err != nil {
 		return err
 	}
+	if s == nil {
+		return r.openJournal()
+	}
 	defer s.Close()
-	for _, d := range s.Damaged {
-		r.p.Note("warning    a newer checkpoint is damaged and passed over: %v", d)
-	}
-	if err := json.Unmarshal(s.Values, &r.state); err != nil {
-		return fmt.Errorf("%s: its values are damaged: %w", s.Dir, err)
-	}
 	if err := r.opt.Load(s, r.refParams()...); err != nil {
 		return err
 	}
@@ -265,10 +259,7 @@ func (r *grpo) restore() (err error) {
 		return err
 	}
 	r.step, r.saved, r.drawn = s.Step, s.Step, r.state.Drawn
-	if s.Kernels != r.be.Name() {
-		r.p.Note("note       the run was computed by %s kernels, it goes on with %s", s.Kernels, r.be.Name())
-	}
-	r.p.Note("resume     from step %d of %d", r.step, r.o.Steps)
+	r.p.Resumed(s, r.be.Name(), r.o.Steps)
 	return r.openJournal()
 }
 

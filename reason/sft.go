@@ -96,12 +96,9 @@ func SFT(ctx context.Context, c SFTConfig, out io.Writer) (s *SFTSummary, err er
 	if c.Kind == "" {
 		c.Kind = "sft"
 	}
-	lock, err := checkpoint.LockRun(c.Out)
-	if errors.Is(err, checkpoint.ErrLocked) {
-		return nil, err
-	}
+	lock, err := train.LockFolder(c.Out)
 	if err != nil {
-		return nil, fmt.Errorf("the run's folder: %w: name one that can be written with --out", err)
+		return nil, err
 	}
 	defer lock.Unlock()
 	r := &sftRun{c: &c, o: &c.SFTOptions, be: c.Backend, p: train.NewProgress(out)}

@@ -45,21 +45,15 @@ func (r *sftRun) restore() (err error) {
 }
 
 func (r *sftRun) load() error {
-	s, err := checkpoint.LoadLatest(r.o.Out)
-	if errors.Is(err, checkpoint.ErrNoState) {
-		return nil
-	}
+	var v sftState
+	s, err := train.LatestState(r.o.Out, &v, r.p)
 	if err != nil {
 		return err
 	}
+	if s == nil {
+		return nil
+	}
 	defer s.Close()
-	for _, d := range s.Damaged {
-		r.p.Note("warning    a newer checkpoint is damaged and passed over: %v", d)
-	}
-	var v sftState
-	if err := json.Unmarshal(s.Values, &v); err != nil {
-		return fmt.Errorf("%s: its values are damaged: %w", s.Dir, err)
-	}
 	if v.Data != r.Data {
 		return fmt.Errorf("the run began with the data %q, and this is %q: restore the files, or begin another run with another --out", v.Data, r.Data)
 	}
@@ -72,10 +66,7 @@ func (r *sftRun) load() error {
 	r.opt.SetSteps(s.Step)
 	r.step, r.saved, r.sftState = s.Step, s.Step, v
 	r.lastGood = fmt.Sprintf("that of step %d in %s", r.step, r.o.Out)
-	if s.Kernels != r.be.Name() {
-		r.p.Note("note       the run was computed by %s kernels, it goes on with %s", s.Kernels, r.be.Name())
-	}
-	r.p.Note("resume     from step %d of %d", r.step, r.file.TotalSteps)
+	r.p.Resumed(s, r.be.Name(), r.file.TotalSteps)
 	return r.model.Save(r.o.Out) // a kill between the two leaves a model older than its state
 }
 

@@ -76,12 +76,9 @@ func Run(ctx context.Context, c Config, out io.Writer) (s *Summary, err error) {
 	if err := precheck(r.c); err != nil { // before the folder is made
 		return nil, err
 	}
-	lock, err := checkpoint.LockRun(c.Out)
-	if errors.Is(err, checkpoint.ErrLocked) {
-		return nil, err
-	}
+	lock, err := LockFolder(c.Out)
 	if err != nil {
-		return nil, fmt.Errorf("the run's folder: %w: name one that can be written with --out", err)
+		return nil, err
 	}
 	defer lock.Unlock()
 	defer r.close()

@@ -3,7 +3,6 @@ package train
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,21 +49,15 @@ func (r *run) save() error {
 // restore loads the newest whole state, or leaves the run at step 0, and opens the logs
 // as of that step.
 func (r *run) restore() error {
-	s, err := checkpoint.LoadLatest(r.o.Out)
-	if errors.Is(err, checkpoint.ErrNoState) {
-		return r.openJournal()
-	}
+	var v stateValues
+	s, err := LatestState(r.o.Out, &v, r.p)
 	if err != nil {
 		return err
 	}
+	if s == nil {
+		return r.openJournal()
+	}
 	defer s.Close()
-	for _, d := range s.Damaged {
-		r.p.Note("warning    a newer checkpoint is damaged and passed over: %v", d)
-	}
-	var v stateValues
-	if err := json.Unmarshal(s.Values, &v); err != nil {
-		return fmt.Errorf("%s: its values are damaged: %w", s.Dir, err)
-	}
 	if v.Steps != r.sched.Steps || v.Data != r.data.Hash || v.Compute != r.o.Compute {
 		return fmt.Errorf("%s belongs to another run (%d steps on data %.12s in %s, this one has %d steps on data %.12s in %s): move that folder away to begin this run anew",
 			s.Dir, v.Steps, v.Data, v.Compute, r.sched.Steps, r.data.Hash, r.o.Compute)
@@ -80,10 +73,7 @@ func (r *run) restore() error {
 	}
 	r.step, r.saved, r.seconds = s.Step, s.Step, v.Seconds
 	r.lastGood = fmt.Sprintf("that of step %d in %s", r.step, r.o.Out)
-	if s.Kernels != r.c.Backend.Name() {
-		r.p.Note("note       the run was computed by %s kernels, it goes on with %s", s.Kernels, r.c.Backend.Name())
-	}
-	r.p.Note("resume     from step %d of %d", r.step, r.sched.Steps)
+	r.p.Resumed(s, r.c.Backend.Name(), r.sched.Steps)
 	return r.openJournal()
 }
 
