@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"sonde/checkpoint"
 	"sonde/compute"
 	"sonde/model"
 	"sonde/train"
@@ -28,7 +27,10 @@ type R1Options struct {
 	DollarsPerHour float64 `json:"dollars_per_hour" resume:"free" help:"What an hour of this machine costs, for the table (default: 0.10)." placeholder:"X"`
 }
 
-var r1Defaults = R1Options{Preset: "nano", Seed: ptr[uint64](1), DollarsPerHour: 0.10}
+// DefaultRecipe is the recipe of the model that is built in.
+const DefaultRecipe = "nano"
+
+var r1Defaults = R1Options{Preset: DefaultRecipe, Seed: ptr[uint64](1), DollarsPerHour: 0.10}
 
 // R1Config is what R1 needs: the options, and the machine to run on.
 type R1Config struct {
@@ -55,7 +57,7 @@ type r1Run struct {
 	out    io.Writer
 	p      *train.Progress
 	stages []stageState
-	fresh  *Fresh // the model to begin with
+	cfg    model.Config // of the model that is taught
 }
 
 // stageState is a stage as stages.json and the final table have it.
@@ -98,7 +100,7 @@ func R1(ctx context.Context, c R1Config, out io.Writer) (*R1Summary, error) {
 	if err := r.settle(); err != nil { // before the folder is made
 		return nil, err
 	}
-	lock, err := checkpoint.LockRun(c.Out)
+	lock, err := train.LockFolder(c.Out)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +147,7 @@ func (r *r1Run) settle() (err error) {
 
 // all runs the stages that are left, then draws the table.
 func (r *r1Run) all(ctx context.Context) (*R1Summary, error) {
-	if err := r.open(ctx); err != nil {
+	if err := r.open(); err != nil {
 		return nil, err
 	}
 	for i := range r.stages {
@@ -169,8 +171,8 @@ func (r *r1Run) all(ctx context.Context) (*R1Summary, error) {
 	return s, nil
 }
 
-// open writes the run's description, or reads how far it has come, and the tokenizer.
-func (r *r1Run) open(ctx context.Context) error {
+// open writes the run's description, or reads how far it has come.
+func (r *r1Run) open() error {
 	if r.c.Resume {
 		if err := r.readStages(); err != nil {
 			return err
@@ -191,16 +193,10 @@ func (r *r1Run) open(ctx context.Context) error {
 			return err
 		}
 	}
-	cfg, err := parseModel("model", r.recipe.Model)
-	if err != nil {
+	var err error
+	if r.cfg, err = parseModel("model", r.recipe.Model); err != nil {
 		return err
 	}
-	r.p.Show("tokenizer  learning it from the problems", true)
-	tok, err := r.recipe.Tokenizer(ctx, *r.o.Seed)
-	if err != nil {
-		return err
-	}
-	r.fresh = &Fresh{Cfg: cfg, Tok: tok}
 	r.p.Note("recipe     %s: %s", r.recipe.Name, r.recipe.About)
 	return nil
 }
@@ -296,40 +292,31 @@ func (r *r1Run) stopped(err error) error {
 // perform does what the stage is for.
 func (r *r1Run) perform(ctx context.Context, i int) (*Cost, error) {
 	s := &r.recipe.Stages[i]
-	resume, err := r.begun(i)
-	if err != nil {
-		return nil, err
-	}
 	switch s.Kind() {
 	case "pretrain":
-		return r.sft(ctx, i, *s.Pretrain, r.fresh, resume)
+		return r.sftFresh(ctx, i, *s.Pretrain, r.cfg)
 	case "sft":
-		return r.sft(ctx, i, *s.SFT, nil, resume)
+		return r.sft(ctx, i, *s.SFT, nil)
 	case "grpo":
-		return r.grpo(ctx, i, *s.GRPO, resume)
+		return r.grpo(ctx, i, *s.GRPO)
 	case "reject":
 		return r.reject(ctx, i, *s.Reject)
 	}
-	student, err := r.student()
+	student, err := parseModel("student", r.recipe.Student)
 	if err != nil {
 		return nil, err
 	}
-	return r.sft(ctx, i, *s.Distill, student, resume)
+	return r.sftFresh(ctx, i, *s.Distill, student)
 }
 
-// begun says whether a stage has a folder to go on with.
-func (r *r1Run) begun(i int) (bool, error) {
-	_, err := os.Stat(filepath.Join(r.folder(i), "run.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+// sftFresh begins with a model from nothing. All of them have the recipe's tokenizer.
+func (r *r1Run) sftFresh(ctx context.Context, i int, o SFTOptions, cfg model.Config) (*Cost, error) {
+	r.p.Show("tokenizer  learning it from the problems", true)
+	tok, err := r.recipe.Tokenizer(ctx, *r.o.Seed)
+	if err != nil {
+		return nil, err
 	}
-	return err == nil, err
-}
-
-// student is the model that distillation begins with: the recipe's, of the same tokenizer.
-func (r *r1Run) student() (*Fresh, error) {
-	cfg, err := parseModel("student", r.recipe.Student)
-	return &Fresh{Cfg: cfg, Tok: r.fresh.Tok}, err
+	return r.sft(ctx, i, o, &Fresh{Cfg: cfg, Tok: tok})
 }
 
 // seed is a stage's own.
@@ -338,7 +325,7 @@ func (r *r1Run) seed(i int) *uint64 {
 	return &s
 }
 
-func (r *r1Run) sft(ctx context.Context, i int, o SFTOptions, fresh *Fresh, resume bool) (*Cost, error) {
+func (r *r1Run) sft(ctx context.Context, i int, o SFTOptions, fresh *Fresh) (*Cost, error) {
 	s := &r.recipe.Stages[i]
 	o.Out = r.folder(i)
 	if o.Seed == nil {
@@ -354,7 +341,7 @@ func (r *r1Run) sft(ctx context.Context, i int, o SFTOptions, fresh *Fresh, resu
 	if kind == "pretrain" {
 		kind = "sft"
 	}
-	sum, err := SFT(ctx, SFTConfig{SFTOptions: o, Kind: kind, Resume: resume, Backend: r.c.Backend, Fresh: fresh}, r.out)
+	sum, err := SFT(ctx, SFTConfig{SFTOptions: o, Kind: kind, Resume: runThere(o.Out), Backend: r.c.Backend, Fresh: fresh}, r.out)
 	if err != nil {
 		return nil, err
 	}
@@ -362,12 +349,12 @@ func (r *r1Run) sft(ctx context.Context, i int, o SFTOptions, fresh *Fresh, resu
 	return &Cost{Learned: sum.Tokens, FLOPs: sum.FLOPs}, nil
 }
 
-func (r *r1Run) grpo(ctx context.Context, i int, o GRPOOptions, resume bool) (*Cost, error) {
+func (r *r1Run) grpo(ctx context.Context, i int, o GRPOOptions) (*Cost, error) {
 	o.Out, o.Model = r.folder(i), r.folder(r.recipe.source(i))
 	if o.Seed == nil {
 		o.Seed = r.seed(i)
 	}
-	sum, err := GRPO(ctx, GRPOConfig{GRPOOptions: o, Resume: resume, Backend: r.c.Backend}, r.out)
+	sum, err := GRPO(ctx, GRPOConfig{GRPOOptions: o, Resume: runThere(o.Out), Backend: r.c.Backend}, r.out)
 	if err != nil {
 		return nil, err
 	}
@@ -397,13 +384,9 @@ func (r *r1Run) reject(ctx context.Context, i int, o RejectOptions) (*Cost, erro
 // flops are those of so many tokens learned, three forward passes' worth each, and of so
 // many that went forward alone.
 func (r *r1Run) flops(learned, forward int64) float64 {
-	return perToken(r.fresh.Cfg) * (3*float64(learned) + float64(forward))
+	return r.cfg.FlopsPerToken(min(typicalLength, r.cfg.Context()), true) * (3*float64(learned) + float64(forward))
 }
 
 // typicalLength is the number of tokens at which attention's share of the operations is
 // reckoned: problems with their thoughts.
 const typicalLength = 128
-
-func perToken(cfg model.Config) float64 {
-	return cfg.FlopsPerToken(min(typicalLength, cfg.Context()), true)
-}

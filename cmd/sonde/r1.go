@@ -46,7 +46,7 @@ func (c r1Cmd) Run(ctx context.Context, s streams) error {
 func (c r1Cmd) show(s streams) error {
 	name := c.Preset
 	if name == "" {
-		name = "nano"
+		name = reason.DefaultRecipe
 	}
 	r, err := reason.RecipeByName(name)
 	if err != nil {
