@@ -3,7 +3,6 @@ package checkpoint_test
 import (
 	"context"
 	"math"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,26 +10,12 @@ import (
 
 	"sonde/checkpoint"
 	"sonde/compute"
-	"sonde/compute/cpu"
 	"sonde/internal/learncheck"
 	"sonde/internal/tiny"
 	"sonde/model"
 	"sonde/model/auto"
 	"sonde/model/lora"
 )
-
-// backend is one for adapters, and an arena.
-func backend(t *testing.T, threads int) (*lora.Backend, *compute.Arena) {
-	t.Helper()
-	be, err := cpu.New(cpu.Options{Threads: threads})
-	if err != nil {
-		t.Fatal(err)
-	}
-	over := lora.New(be)
-	ar := over.NewArena("test")
-	t.Cleanup(func() { ar.Free(); over.Close() })
-	return over, ar
-}
 
 // bound is the model of a file, its weights as they are there.
 func bound(t *testing.T, path string, threads int) (model.Learner, *compute.Arena) {
@@ -43,7 +28,7 @@ func bound(t *testing.T, path string, threads int) (model.Learner, *compute.Aren
 	if err != nil {
 		t.Fatal(err)
 	}
-	be, ar := backend(t, threads)
+	be, ar := learncheck.AdapterBackend(t, threads)
 	places := compute.NewArena("places", compute.AddressSpace{})
 	net := auto.New(cfg, be, places, compute.F32)
 	t.Cleanup(func() { net.Close(); places.Free(); src.Close() })
@@ -51,24 +36,6 @@ func bound(t *testing.T, path string, threads int) (model.Learner, *compute.Aren
 		t.Fatal(err)
 	}
 	return net.(model.Learner), ar
-}
-
-// attach gives m adapters whose B is no longer zero, so that every part of them matters.
-func attach(t *testing.T, base model.Learner, ar *compute.Arena, o lora.Options) *lora.Model {
-	t.Helper()
-	m, err := lora.Attach(base, ar, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rng := rand.New(rand.NewPCG(5, 6))
-	for _, a := range m.Adapters() {
-		v := make([]float32, a.B.Len())
-		for i := range v {
-			v[i] = float32(rng.NormFloat64() * 0.1)
-		}
-		m.Backend().UploadF32(a.B, v)
-	}
-	return m
 }
 
 // quantised is the tiny DeepSeek model in a format: fp8, or a recipe's.
@@ -100,7 +67,7 @@ func TestAdapterLearner(t *testing.T) {
 		var first []float32
 		for _, threads := range []int{1, 3} {
 			base, ar := bound(t, path, threads)
-			m := attach(t, base, ar, lora.Options{Rank: 5, Seed: 1})
+			m := learncheck.Adapted(t, base, ar, lora.Options{Rank: 5, Seed: 1})
 			bits := learncheck.RatioOne(t, m)
 			if first == nil {
 				first = bits
@@ -128,7 +95,7 @@ func TestAdapterAbsorbed(t *testing.T) {
 		return parts[0].Logits
 	}
 	before := logits(base, base.NewSequence(16))
-	m := attach(t, base, ar, lora.Options{Rank: 3, Targets: []string{"kv_b_proj"}})
+	m := learncheck.Adapted(t, base, ar, lora.Options{Rank: 3, Targets: []string{"kv_b_proj"}})
 	absorbed, expanded := logits(m, m.NewSequence(16)), logits(m, m.NewRollout(16))
 	if d := apart(absorbed, expanded); d > 1e-4 {
 		t.Errorf("the absorbed form differs from the expanded one by %.2g", d)
@@ -155,7 +122,7 @@ func apart(a, b []float32) float64 {
 // log-probability.
 func TestAdapterGradient(t *testing.T) {
 	base, ar := bound(t, quantised(t, "Q8_0"), 2)
-	m := attach(t, base, ar, lora.Options{Rank: 4, Alpha: 6, RSLoRA: true, Seed: 9})
+	m := learncheck.Adapted(t, base, ar, lora.Options{Rank: 4, Alpha: 6, RSLoRA: true, Seed: 9})
 	p := learncheck.Pack(learncheck.Texts(3, 2, 14, m.Describe().Vocab())...)
 	coef := make([]float32, len(p.Tokens))
 	for i := range coef {

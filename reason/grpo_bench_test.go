@@ -6,11 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"sonde/engine"
-	"sonde/model"
 	"sonde/reason/task"
 	"sonde/train"
 )
@@ -38,8 +36,7 @@ func lessonSums(t testing.TB, m *Model) {
 	defer opt.Free()
 	defer ar.Free()
 	for step := range 300 {
-		var p model.Packed
-		var coef []float32
+		var p told
 		for range 64 {
 			x := task.BareChainSum(10).Generate(rng, 4)
 			prompt, err := m.Prompt(x.Prompt, ThinkAuto)
@@ -51,18 +48,10 @@ func lessonSums(t testing.TB, m *Model) {
 				answer = "<think>\n" + x.Thought + "\n</think>\n\n" + answer
 			}
 			ids := append(m.Tok.EncodeWithSpecial(answer), m.Tok.EOS())
-			p.Lens = append(p.Lens, len(prompt)+len(ids)-1)
-			p.Tokens = append(append(p.Tokens, prompt...), ids[:len(ids)-1]...)
-			p.Targets = append(append(p.Targets, slices.Repeat([]int32{-1}, len(prompt)-1)...), ids...)
-		}
-		for _, target := range p.Targets {
-			coef = append(coef, 0)
-			if target >= 0 {
-				coef[len(coef)-1] = -1. / 400
-			}
+			p.tell(prompt, ids)
 		}
 		ar.Reset()
-		m.Net.Learn(ar, p, model.StepOptions{Scale: 1}).Backward(coef, opt.Grads())
+		p.learn(m, ar, opt, 1./400)
 		opt.Step(3e-3*min(1, float64(step)/50), 0, min(1, 1/opt.GradNorm()))
 	}
 }
@@ -74,7 +63,7 @@ func BenchmarkGRPO(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			base(b, name)
 			out := filepath.Join(b.TempDir(), "run")
-			c := GRPOConfig{Backend: backend(b, 2), GRPOOptions: GRPOOptions{Model: base(b, name), Out: out, Tasks: "chain-sum-bare@4",
+			c := GRPOConfig{Backend: cpuBackend(b, 2), GRPOOptions: GRPOOptions{Model: base(b, name), Out: out, Tasks: "chain-sum-bare@4",
 				Objective: "dapo", Dynamic: false, Std: ptr(false), MaxTokens: 32, LR: 3e-4, EvalProblems: -1, Steps: max(b.N, 3), SaveEvery: 1000}}
 			if len(os.Getenv("SONDE_SHOW")) > 0 {
 				c.EvalProblems = 256
@@ -108,7 +97,7 @@ func BenchmarkGRPO(b *testing.B) {
 // BenchmarkRollouts compares many texts side by side with one at a time.
 func BenchmarkRollouts(b *testing.B) {
 	for name := range benchConfigs {
-		m, err := Open(base(b, name), backend(b, 2), OpenOptions{})
+		m, err := Open(base(b, name), cpuBackend(b, 2), OpenOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -52,6 +52,29 @@ func runChild(raw string) int {
 	return 2
 }
 
+// lives runs the test's program as the child that the variable asks for, and kills it after
+// so long; 0: lets it end.
+func lives(t *testing.T, variable string, child any, after time.Duration) {
+	t.Helper()
+	raw, err := json.Marshal(child)
+	exe, xerr := os.Executable()
+	if err := errors.Join(err, xerr); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd := exec.Command(exe)
+	cmd.Env, cmd.Stderr = append(os.Environ(), variable+"="+string(raw)), &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if after > 0 {
+		time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	}
+	if err := cmd.Wait(); err != nil && (after == 0 || cmd.ProcessState.ExitCode() > 0) {
+		t.Fatalf("the run failed: %v\n%s", err, &stderr)
+	}
+}
+
 // stepsOf are a run's steps without what the clock decides.
 func stepsOf(t *testing.T, out string) []string {
 	t.Helper()
@@ -115,23 +138,7 @@ func TestKilledRunGoesOn(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	run := func(after time.Duration, threads int) {
 		_, err := os.Stat(filepath.Join(killed, "run.json"))
-		raw, jerr := json.Marshal(grpoChild{asked, killed, err == nil, threads})
-		exe, xerr := os.Executable()
-		if err := errors.Join(jerr, xerr); err != nil {
-			t.Fatal(err)
-		}
-		var stderr bytes.Buffer
-		cmd := exec.Command(exe)
-		cmd.Env, cmd.Stderr = append(os.Environ(), childVariable+"="+string(raw)), &stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if after > 0 {
-			time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-		}
-		if err := cmd.Wait(); err != nil && (after == 0 || cmd.ProcessState.ExitCode() > 0) {
-			t.Fatalf("the run failed: %v\n%s", err, &stderr)
-		}
+		lives(t, childVariable, grpoChild{asked, killed, err == nil, threads}, after)
 	}
 	for i := range 4 {
 		run(time.Duration((0.1+0.4*rng.Float64())*float64(whole)), 1+i%3)

@@ -33,16 +33,6 @@ var tinyConfigs = map[string]string{
 "norm_topk_prob":true,"scoring_func":"sigmoid","topk_method":"noaux_tc","routed_scaling_factor":1.0,"num_nextn_predict_layers":0,"rope_theta":10000,"hidden_act":"silu","attention_bias":false,"tie_word_embeddings":false,"ep_size":1,"moe_layer_freq":1,"aux_loss_alpha":0.0}`,
 }
 
-func backend(t testing.TB, threads int) compute.Backend {
-	t.Helper()
-	be, err := cpu.New(cpu.Options{Threads: threads})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(be.Close)
-	return be
-}
-
 var bases struct {
 	sync.Mutex
 	dirs map[string]string
@@ -130,29 +120,39 @@ func teach(t testing.TB, m *Model) {
 		t.Fatal(err)
 	}
 	for range 60 {
-		var p model.Packed
-		var coef []float32
+		var p told
 		for range 32 {
 			answer := string(rune('0' + rng.IntN(10)))
 			if rng.IntN(3) == 0 {
 				answer = "<think>\nso " + answer + "\n</think>\n\n" + answer
 			}
 			ids := append(m.Tok.EncodeWithSpecial(answer), m.Tok.EOS())
-			p.Lens = append(p.Lens, len(prompt)+len(ids)-1)
-			p.Tokens = append(append(p.Tokens, prompt...), ids[:len(ids)-1]...)
-			p.Targets = append(append(p.Targets, slices.Repeat([]int32{-1}, len(prompt)-1)...), ids...)
-		}
-		for _, target := range p.Targets {
-			coef = append(coef, 0)
-			if target >= 0 {
-				coef[len(coef)-1] = -1. / 32
-			}
+			p.tell(prompt, ids)
 		}
 		ar.Reset()
-		pass := m.Net.Learn(ar, p, model.StepOptions{Scale: 1})
-		pass.Backward(coef, opt.Grads())
+		p.learn(m, ar, opt, 1./32)
 		opt.Step(0.01, 0, min(1, 1/opt.GradNorm()))
 	}
+}
+
+// told are answers to prompts, for a model to learn in one pass.
+type told struct{ model.Packed }
+
+func (p *told) tell(prompt, answer []int32) {
+	p.Lens = append(p.Lens, len(prompt)+len(answer)-1)
+	p.Tokens = append(append(p.Tokens, prompt...), answer[:len(answer)-1]...)
+	p.Targets = append(append(p.Targets, slices.Repeat([]int32{-1}, len(prompt)-1)...), answer...)
+}
+
+// learn adds the gradient of the answers' tokens, each weighing so much.
+func (p *told) learn(m *Model, ar *compute.Arena, opt *train.Optimizer, weight float32) {
+	coef := make([]float32, len(p.Targets))
+	for i, target := range p.Targets {
+		if target >= 0 {
+			coef[i] = -weight
+		}
+	}
+	m.Net.Learn(ar, p.Packed, model.StepOptions{Scale: 1}).Backward(coef, opt.Grads())
 }
 
 // sevens asks for a digit and wants 7.
@@ -165,7 +165,7 @@ func sevensMix() task.Mix {
 
 // short is a run of a few seconds.
 func short(t testing.TB, arch, out string) GRPOConfig {
-	return GRPOConfig{Backend: backend(t, 2), Mix: sevensMix(), GRPOOptions: GRPOOptions{Model: base(t, arch), Out: out,
+	return GRPOConfig{Backend: cpuBackend(t, 2), Mix: sevensMix(), GRPOOptions: GRPOOptions{Model: base(t, arch), Out: out,
 		Steps: 40, Prompts: 4, Group: 16, MaxTokens: 24, LR: 2e-3, EvalProblems: 16, EvalEvery: 10}}
 }
 
@@ -198,7 +198,7 @@ func TestGRPODoesNotDependOnTheSplit(t *testing.T) {
 		var want []string
 		for i, s := range []struct{ threads, slots, micro int }{{2, 0, 8192}, {1, 5, 8192}, {2, 64, 100}, {2, 1, 1}} {
 			c := short(t, arch, filepath.Join(t.TempDir(), "run"))
-			c.Backend, c.Slots, c.Micro, c.Steps, c.EvalProblems = backend(t, s.threads), s.slots, s.micro, 3, -1
+			c.Backend, c.Slots, c.Micro, c.Steps, c.EvalProblems = cpuBackend(t, s.threads), s.slots, s.micro, 3, -1
 			if _, err := GRPO(context.Background(), c, io.Discard); err != nil {
 				t.Fatal(err)
 			}

@@ -1,14 +1,12 @@
 package reason
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,10 +61,6 @@ func TestKilledSFTGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := time.Since(begun)
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	killed := filepath.Join(t.TempDir(), "killed")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("kills at moments drawn with seed %d", seed)
@@ -77,22 +71,7 @@ func TestKilledSFTGoesOn(t *testing.T) {
 		if err != nil {
 			child.Model = base
 		}
-		raw, err := json.Marshal(child)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var stderr bytes.Buffer
-		cmd := exec.Command(exe)
-		cmd.Env, cmd.Stderr = append(os.Environ(), sftChildVariable+"="+string(raw)), &stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if after > 0 {
-			time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-		}
-		if err := cmd.Wait(); err != nil && (after == 0 || cmd.ProcessState.ExitCode() > 0) {
-			t.Fatalf("the run failed: %v\n%s", err, &stderr)
-		}
+		lives(t, sftChildVariable, child, after)
 	}
 	for i := range 5 {
 		run(time.Duration((0.1+0.4*rng.Float64())*float64(whole)), 1+i%3)

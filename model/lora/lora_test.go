@@ -1,30 +1,15 @@
 package lora_test
 
 import (
-	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"sonde/compute"
-	"sonde/compute/cpu"
 	"sonde/internal/learncheck"
 	"sonde/model"
 	"sonde/model/llama"
 	"sonde/model/lora"
 )
-
-// backend is one for adapters, and an arena.
-func backend(t *testing.T, threads int) (*lora.Backend, *compute.Arena) {
-	t.Helper()
-	be, err := cpu.New(cpu.Options{Threads: threads})
-	if err != nil {
-		t.Fatal(err)
-	}
-	over := lora.New(be)
-	ar := over.NewArena("test")
-	t.Cleanup(func() { ar.Free(); over.Close() })
-	return over, ar
-}
 
 // small is a Qwen3 over a backend for adapters, its matrices of format dt.
 func small(t *testing.T, dt compute.DType, threads int) (*llama.Model, *compute.Arena) {
@@ -35,29 +20,11 @@ func small(t *testing.T, dt compute.DType, threads int) (*llama.Model, *compute.
 	if err != nil {
 		t.Fatal(err)
 	}
-	be, ar := backend(t, threads)
+	be, ar := learncheck.AdapterBackend(t, threads)
 	m := llama.NewWith(cfg, be, ar, dt)
 	m.Init(3)
 	t.Cleanup(m.Close)
 	return m, ar
-}
-
-// attach gives m adapters whose B is no longer zero, so that every part of them matters.
-func attach(t *testing.T, base model.Learner, ar *compute.Arena, o lora.Options) *lora.Model {
-	t.Helper()
-	m, err := lora.Attach(base, ar, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rng := rand.New(rand.NewPCG(5, 6))
-	for _, a := range m.Adapters() {
-		v := make([]float32, a.B.Len())
-		for i := range v {
-			v[i] = float32(rng.NormFloat64() * 0.1)
-		}
-		m.Backend().UploadF32(a.B, v)
-	}
-	return m
 }
 
 // TestLearner: what a model writes with adapters has the bits of what it learns from, with
@@ -70,7 +37,7 @@ func TestLearner(t *testing.T) {
 		var first []float32
 		for _, threads := range []int{1, 3} {
 			base, ar := open(threads)
-			m := attach(t, base, ar, lora.Options{Rank: 5, Seed: 1})
+			m := learncheck.Adapted(t, base, ar, lora.Options{Rank: 5, Seed: 1})
 			bits := learncheck.RatioOne(t, m)
 			if first == nil {
 				first = bits
