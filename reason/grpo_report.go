@@ -231,7 +231,7 @@ func (r *grpo) show(rec *train.Record, left time.Duration) {
 // finish writes the summary.
 func (r *grpo) finish() (*GRPOSummary, error) {
 	s := &GRPOSummary{Steps: r.step, Seconds: r.state.Seconds, Effort: r.state.Effort, Before: r.state.Before, After: r.last}
-	if err := train.WriteJSON(summaryPath(r.o.Out), s); err != nil {
+	if err := train.WriteJSON(train.SummaryPath(r.o.Out), s); err != nil {
 		return nil, err
 	}
 	r.p.Keep()

@@ -56,7 +56,7 @@ func (r *grpo) precheck() error {
 
 func (r *grpo) alreadyThere(stored *grpoRun) error {
 	out := train.ShellQuote(r.o.Out)
-	if s := readSummary(r.o.Out); s != nil && s.Steps == stored.Options.Steps {
+	if s := train.ReadSummary[GRPOSummary](r.o.Out); s != nil && s.Steps == stored.Options.Steps {
 		return fmt.Errorf("%w: %s is finished. Use it with\n  sonde chat %s\nor begin another with another --out", train.ErrExists, r.o.Out, out)
 	}
 	return fmt.Errorf("%w: %s. Go on with\n  sonde grpo --out %s --resume\nor begin another with another --out", train.ErrExists, r.o.Out, out)
@@ -303,21 +303,9 @@ func (r *grpo) stopped(err error) error {
 	return fmt.Errorf("%w after step %d of %d, all saved: go on with\n%s", train.ErrInterrupted, r.step, r.o.Steps, again)
 }
 
-func summaryPath(run string) string { return filepath.Join(run, "summary.json") }
-
-// readSummary is a finished run's, nil where there is none.
-func readSummary(run string) *GRPOSummary {
-	raw, err := os.ReadFile(summaryPath(run))
-	s := &GRPOSummary{}
-	if err != nil || json.Unmarshal(raw, s) != nil {
-		return nil
-	}
-	return s
-}
-
 // finished returns the summary of a run that needs nothing more.
 func (r *grpo) finished() *GRPOSummary {
-	if s := readSummary(r.o.Out); s != nil && s.Steps == r.o.Steps {
+	if s := train.ReadSummary[GRPOSummary](r.o.Out); s != nil && s.Steps == r.o.Steps {
 		return s
 	}
 	return nil

@@ -159,7 +159,7 @@ func (r *r1Run) all(ctx context.Context) (*R1Summary, error) {
 		}
 	}
 	s := &R1Summary{Recipe: r.recipe.Name, Seed: *r.o.Seed, Stages: r.stages}
-	if err := train.WriteJSON(filepath.Join(r.o.Out, "summary.json"), s); err != nil {
+	if err := train.WriteJSON(train.SummaryPath(r.o.Out), s); err != nil {
 		return nil, err
 	}
 	if err := train.WriteFile(filepath.Join(r.o.Out, "report.md"), []byte(s.Markdown())); err != nil {

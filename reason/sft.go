@@ -2,7 +2,6 @@ package reason
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -348,12 +347,8 @@ func (r *sftRun) sizes(ctx context.Context) ([]int, error) {
 
 // finished returns the summary of a run that needs nothing more.
 func (r *sftRun) finished() *SFTSummary {
-	raw, err := os.ReadFile(filepath.Join(r.o.Out, "summary.json"))
-	if err != nil {
-		return nil
-	}
-	s := &SFTSummary{}
-	if json.Unmarshal(raw, s) != nil || s.Steps == 0 || s.Steps != r.file.TotalSteps {
+	s := train.ReadSummary[SFTSummary](r.o.Out)
+	if s == nil || s.Steps == 0 || s.Steps != r.file.TotalSteps {
 		return nil
 	}
 	return s
@@ -380,7 +375,7 @@ func (r *sftRun) finish(ctx context.Context) (*SFTSummary, error) {
 		}
 	}
 	s.Seconds = r.Seconds + time.Since(began).Seconds()
-	if err := train.WriteJSON(filepath.Join(r.o.Out, "summary.json"), s); err != nil {
+	if err := train.WriteJSON(train.SummaryPath(r.o.Out), s); err != nil {
 		return nil, r.explain(err)
 	}
 	r.p.Keep()

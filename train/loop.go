@@ -2,11 +2,9 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -227,7 +225,7 @@ func (r *run) finish(ctx context.Context) (*Summary, error) {
 		return nil, r.explain(err)
 	}
 	r.heldCurv = append(r.heldCurv, CurvePoint{r.step, res.bpb})
-	if err := WriteJSON(summaryPath(r.o.Out), s); err != nil {
+	if err := WriteJSON(SummaryPath(r.o.Out), s); err != nil {
 		return nil, r.explain(err)
 	}
 	r.p.report(s, r.o.Out, r.curve, r.heldCurv)
@@ -236,12 +234,8 @@ func (r *run) finish(ctx context.Context) (*Summary, error) {
 
 // finished returns the summary of a run that needs nothing more.
 func (r *run) finished() *Summary {
-	raw, err := os.ReadFile(summaryPath(r.o.Out))
-	if err != nil {
-		return nil
-	}
-	s := &Summary{}
-	if json.Unmarshal(raw, s) != nil || s.Steps != r.file.TotalSteps {
+	s := ReadSummary[Summary](r.o.Out)
+	if s == nil || s.Steps != r.file.TotalSteps {
 		return nil
 	}
 	return s

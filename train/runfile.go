@@ -73,7 +73,7 @@ func errNoRun(run string) error {
 }
 
 func alreadyThere(run string, stored *runFile) error {
-	if _, err := os.Stat(summaryPath(run)); err == nil {
+	if _, err := os.Stat(SummaryPath(run)); err == nil {
 		return fmt.Errorf("%w: %s is finished. Use it with\n  sonde run %s \"your text\"\nor begin another with another --out", ErrExists, run, ShellQuote(run))
 	}
 	at := ""

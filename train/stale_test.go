@@ -22,7 +22,7 @@ func TestResumeRenewsAnOldModel(t *testing.T) {
 	old := append([]byte(nil), want...)
 	old[len(old)-1] ^= 1
 	put(t, model, string(old))
-	if err := os.Remove(summaryPath(c.Out)); err != nil {
+	if err := os.Remove(SummaryPath(c.Out)); err != nil {
 		t.Fatal(err)
 	}
 	c.Resume = true
@@ -49,7 +49,7 @@ func TestOutMustBeAFolder(t *testing.T) {
 func TestDamagedRunFile(t *testing.T) {
 	c := tinyConfig(t, filepath.Join(t.TempDir(), "run"), 2)
 	mustRun(t, c)
-	if err := os.Remove(summaryPath(c.Out)); err != nil {
+	if err := os.Remove(SummaryPath(c.Out)); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(runPath(c.Out))
@@ -72,7 +72,7 @@ func TestDamagedRunFile(t *testing.T) {
 	// What an older version did not write takes its default.
 	put(t, runPath(c.Out), strings.Replace(string(raw), `    "clip": 1,`+"\n", "", 1))
 	mustRun(t, Config{Options: Options{Out: c.Out}, Resume: true, Backend: c.Backend})
-	if err := os.Remove(summaryPath(c.Out)); err != nil {
+	if err := os.Remove(SummaryPath(c.Out)); err != nil {
 		t.Fatal(err)
 	}
 	_, err = Run(context.Background(), Config{Options: Options{Out: c.Out, Keep: -1}, Resume: true, Backend: c.Backend}, io.Discard)

@@ -2,6 +2,7 @@ package train
 
 import (
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -23,7 +24,18 @@ type Summary struct {
 	LoadMaxMean float64 `json:"load_max_mean"`
 }
 
-func summaryPath(run string) string { return filepath.Join(run, "summary.json") }
+// SummaryPath is where a finished run keeps its outcome.
+func SummaryPath(run string) string { return filepath.Join(run, "summary.json") }
+
+// ReadSummary reads the outcome of a finished run, nil where there is none that can be read.
+func ReadSummary[S any](run string) *S {
+	raw, err := os.ReadFile(SummaryPath(run))
+	s := new(S)
+	if err != nil || json.Unmarshal(raw, s) != nil {
+		return nil
+	}
+	return s
+}
 
 // countWriter counts what is written to it.
 type countWriter int64

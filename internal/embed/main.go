@@ -24,7 +24,8 @@ import (
 // maxBytes bounds the embedded files together: the program carries them.
 const maxBytes = 8 << 20
 
-// recipe is embedded/recipe.json; the root package's Recipe reads it.
+// recipe is embedded/recipe.json; the root package's Recipe reads it. It is a type of its
+// own since that package does not compile while embedded/ is empty, and this program fills it.
 type recipe struct {
 	Format     int               `json:"format"`
 	Name       string            `json:"name"`
