@@ -100,7 +100,7 @@ func (s *sampler) distribution(logits []float32, top float32) []candidate {
 	floor := s.p.MinP
 	cands := s.cands[:0]
 	for i, l := range logits {
-		w := math.Exp((float64(l) - float64(top)) / s.p.Temperature)
+		w := expDown((float64(l) - float64(top)) / s.p.Temperature)
 		// The greatest weight is 1 whatever top-k and top-p leave, so min-p may go first.
 		if w > 0 && w >= floor || s.nucleus() && w > 0 {
 			cands = append(cands, candidate{int32(i), w})

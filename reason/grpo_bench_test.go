@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"sonde/engine"
+	"sonde/model/auto"
 	"sonde/reason/task"
+	"sonde/text"
 	"sonde/train"
 )
 
@@ -94,10 +96,29 @@ func BenchmarkGRPO(b *testing.B) {
 	}
 }
 
-// BenchmarkRollouts compares many texts side by side with one at a time.
+// BenchmarkRollouts compares many texts side by side with one at a time, for the models of
+// the recipes and a dense one, their weights fresh: what a token costs does not depend on
+// what it is.
 func BenchmarkRollouts(b *testing.B) {
-	for name := range benchConfigs {
-		m, err := Open(base(b, name), cpuBackend(b, 2), OpenOptions{})
+	configs := map[string]string{"dense": benchConfigs["bench-dense"]}
+	for _, name := range RecipeNames() {
+		r, err := RecipeByName(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		configs[name] = string(r.Model)
+	}
+	docs := func(yield func([]byte) bool) { yield([]byte("some text to make a vocabulary of")) }
+	tok, err := text.TrainBPE(context.Background(), docs, text.TrainOptions{VocabSize: 300, SingleDigits: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, config := range configs {
+		cfg, _, err := auto.ParseConfig([]byte(config))
+		if err != nil {
+			b.Fatal(err)
+		}
+		m, err := New(Fresh{Cfg: cfg, Tok: tok}, cpuBackend(b, 2), OpenOptions{}, 1)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -106,23 +127,26 @@ func BenchmarkRollouts(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for _, slots := range []int{1, 16, 512} {
-			b.Run(fmt.Sprint(name, "/", slots), func(b *testing.B) {
-				r := engine.NewRoller(m.Net)
-				defer r.Close()
-				tokens := 0
-				p := engine.RollParams{EOS: -1, Slots: slots, Params: engine.Params{Temperature: 1, MaxTokens: 24, LogProbs: true}}
-				for i := range b.N {
-					rolls := make([]engine.Roll, (slots+15)/16)
-					for k := range rolls {
-						rolls[k] = engine.Roll{Prompt: ids, Samples: min(16, slots), Seed: uint64(1000*i + k)}
-					}
-					if err := r.Roll(context.Background(), rolls, p, func(x *engine.Rolled) { tokens += len(x.Tokens) }); err != nil {
-						b.Fatal(err)
-					}
-				}
-				b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
-			})
+		for _, slots := range []int{1, 16, 64, 128, 256, 512} {
+			b.Run(fmt.Sprint(name, "/", slots), func(b *testing.B) { benchmarkRollouts(b, m, ids, slots) })
 		}
 	}
+}
+
+// benchmarkRollouts writes texts of 24 tokens, slots at a time.
+func benchmarkRollouts(b *testing.B, m *Model, ids []int32, slots int) {
+	r := engine.NewRoller(m.Net)
+	defer r.Close()
+	tokens := 0
+	p := engine.RollParams{EOS: -1, Slots: slots, Params: engine.Params{Temperature: 1, MaxTokens: 24, LogProbs: true}}
+	for i := range b.N {
+		rolls := make([]engine.Roll, (slots+15)/16)
+		for k := range rolls {
+			rolls[k] = engine.Roll{Prompt: ids, Samples: min(16, slots), Seed: uint64(1000*i + k)}
+		}
+		if err := r.Roll(context.Background(), rolls, p, func(x *engine.Rolled) { tokens += len(x.Tokens) }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
 }
