@@ -35,8 +35,10 @@ func drawTerms(rng *rand.Rand, difficulty, mod int) []int {
 
 // BareChainSum is ChainSum for experiments: the prompt is the terms alone, below mod each,
 // and the thought the running sums, without a word or a space between them where mod is
-// at most 10. A model of a few hundred thousand weights learns it within minutes, so that
-// what reinforcement does can be watched and compared. ByName finds it as
+// at most 10. The prompts of a difficulty are filled up with "_" to the same length, so that
+// the term that a running sum needs stands the same number of tokens before it whatever
+// the number of terms: a model of a few hundred thousand weights learns it within
+// minutes, and what reinforcement does can be watched and compared. ByName finds it as
 // "chain-sum-bare"; All leaves it out, for its prompt is not English.
 func BareChainSum(mod int) Task {
 	mod = max(mod, 2)
@@ -50,7 +52,8 @@ func BareChainSum(mod int) Task {
 	return Family{Info{name, fmt.Sprintf("add up bare numbers modulo %d", mod), 4, 6}, func(rng *rand.Rand, difficulty int) Problem {
 		terms := drawTerms(rng, difficulty, mod)
 		p := chainProblem(rng, terms, mod)
-		p.Prompt = joinInts(terms, separator)
+		_, longest := chainTerms(difficulty)
+		p.Prompt = joinInts(terms, separator) + strings.Repeat(separator+"_", longest-len(terms))
 		p.Thought = strings.ReplaceAll(p.Thought, " ", separator)
 		return p
 	}}

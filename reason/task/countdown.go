@@ -11,7 +11,7 @@ import (
 
 // Countdown returns the task of reaching a target from given numbers with + - * /, each
 // number used at most once. The default difficulty gives three numbers, the hard one
-// four. The thought is a search: some first moves that lead nowhere, then one that does.
+// four. The thought is a search: first moves that lead nowhere, then one that does.
 // Every expression that obeys the rules and gives the target is right; one that obeys the
 // rules and gives something else scores 0.1.
 func Countdown() Task {
@@ -41,11 +41,12 @@ func makeCountdown(rng *rand.Rand, difficulty int) Problem {
 		if target < 2 || target > 100*max(1, difficulty-1) || slices.Contains(numbers, target) {
 			continue
 		}
+		trace, solution := searchTrace(rng, items, found, target)
 		return Problem{
 			Canonical: fmt.Sprintf("%s>%d", joinInts(slices.Sorted(slices.Values(numbers)), " "), target),
 			Prompt:    say(rng, countdownPhrasings, joinInts(numbers, ", "), target),
-			Answer:    found.String(),
-			Thought:   searchTrace(rng, items, found, target),
+			Answer:    solution.String(),
+			Thought:   trace,
 			Check:     countdownVerifier(numbers, target),
 		}
 	}
@@ -82,7 +83,7 @@ func moves(items []*tree) []move {
 			if a > b {
 				out = append(out, move{i, j, '-'})
 			}
-			if b > 1 && a%b == 0 {
+			if b > 1 && a%b == 0 && (a > b || i < j) {
 				out = append(out, move{i, j, '/'})
 			}
 		}
@@ -109,68 +110,46 @@ func randomMoves(rng *rand.Rand, items []*tree) *tree {
 	return items[0]
 }
 
-// deadEnds is the most wrong moves that a trace shows.
-const deadEnds = 3
-
-// searchTrace writes a search for the target that ends with found. While three items or
-// more are left it makes the moves of found, the last of them after up to deadEnds moves
-// that fail; of two items it tries the moves in order.
-func searchTrace(rng *rand.Rand, items []*tree, found *tree, target int) string {
+// searchTrace writes a search for the target, which found shows to exist, and what it
+// finds. It says what is wanted first. While there are more than three items it makes the
+// moves of found; of three it tries one move after the other in random order, so that how
+// many have failed says nothing about the next, and of two all moves in their order.
+func searchTrace(rng *rand.Rand, items []*tree, found *tree, target int) (trace string, solution *tree) {
 	var b strings.Builder
-	for len(items) > 2 {
-		if len(items) == 3 {
-			failures(&b, rng, items, target)
-		}
+	fmt.Fprintf(&b, "%d from %s\n", target, values(items))
+	for len(items) > 3 {
 		joined := nextJoin(items, found)
 		items = slices.DeleteFunc(slices.Clone(items), func(t *tree) bool { return t == joined.left || t == joined.right })
 		items = append(items, joined)
 		fmt.Fprintf(&b, "%s, left %s\n", equation(joined), values(items))
 	}
-	tryBoth(&b, items, target)
-	fmt.Fprintf(&b, "so %s", found)
-	return b.String()
-}
-
-// failures writes up to deadEnds moves on three items after which the target cannot be
-// reached, drawn at random.
-func failures(b *strings.Builder, rng *rand.Rand, items []*tree, target int) {
 	all := moves(items)
 	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	left := rng.IntN(deadEnds + 1)
 	for _, m := range all {
 		joined, rest := m.do(items)
-		if left == 0 {
-			return
+		fmt.Fprintf(&b, "%s, left %s\n", equation(joined), values(rest))
+		if solution = tryBoth(&b, rest, target); solution != nil {
+			break
 		}
-		if reaches(rest, target) {
-			continue
-		}
-		left--
-		fmt.Fprintf(b, "%s, left %s\n", equation(joined), values(rest))
-		tryBoth(b, rest, target)
 	}
+	fmt.Fprintf(&b, "so %s", solution)
+	return b.String(), solution
 }
 
-// reaches says whether a move on two items gives the target.
-func reaches(items []*tree, target int) bool {
-	return slices.ContainsFunc(moves(items), func(m move) bool {
-		joined, _ := m.do(items)
-		return joined.must() == target
-	})
-}
-
-// tryBoth writes the moves on the last two items until one gives the target, or "no".
-func tryBoth(b *strings.Builder, items []*tree, target int) {
+// tryBoth writes the moves on the last two items until one gives the target, which it
+// returns, or "no".
+func tryBoth(b *strings.Builder, items []*tree, target int) *tree {
 	for _, m := range moves(items) {
 		joined, _ := m.do(items)
 		b.WriteString(equation(joined))
 		if joined.must() == target {
 			b.WriteString(" yes\n")
-			return
+			return joined
 		}
 		b.WriteByte(' ')
 	}
 	b.WriteString("no\n")
+	return nil
 }
 
 // nextJoin finds the move that found makes on items: the pair of them joined in it that
