@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"sonde/engine"
+	"sonde/model"
 	"sonde/model/auto"
 	"sonde/reason/task"
 	"sonde/text"
@@ -97,32 +98,41 @@ func BenchmarkGRPO(b *testing.B) {
 }
 
 // BenchmarkRollouts compares many texts side by side with one at a time, for the models of
-// the recipes and a dense one, their weights fresh: what a token costs does not depend on
-// what it is.
+// the recipes, a dense one and the preset mini, which no cache holds; their weights are
+// fresh: what a token costs does not depend on what it is.
 func BenchmarkRollouts(b *testing.B) {
-	configs := map[string]string{"dense": benchConfigs["bench-dense"]}
+	configs := map[string]model.Config{}
+	add := func(name, config string) {
+		cfg, _, err := auto.ParseConfig([]byte(config))
+		if err != nil {
+			b.Fatal(err)
+		}
+		configs[name] = cfg
+	}
+	add("dense", benchConfigs["bench-dense"])
 	for _, name := range RecipeNames() {
 		r, err := RecipeByName(name)
 		if err != nil {
 			b.Fatal(err)
 		}
-		configs[name] = string(r.Model)
+		add(name, string(r.Model))
 	}
+	mini, err := auto.Preset("mini")
+	if err != nil {
+		b.Fatal(err)
+	}
+	configs["mini"] = mini
 	docs := func(yield func([]byte) bool) { yield([]byte("some text to make a vocabulary of")) }
 	tok, err := text.TrainBPE(context.Background(), docs, text.TrainOptions{VocabSize: 300, SingleDigits: true})
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, config := range configs {
-		cfg, _, err := auto.ParseConfig([]byte(config))
-		if err != nil {
-			b.Fatal(err)
-		}
+	for name, cfg := range configs {
 		m, err := New(Fresh{Cfg: cfg, Tok: tok}, cpuBackend(b, 2), OpenOptions{}, 1)
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer m.Close()
+		b.Cleanup(m.Close)
 		ids, err := m.Prompt("12345678901234", ThinkForce)
 		if err != nil {
 			b.Fatal(err)
