@@ -20,7 +20,7 @@ import (
 type R1Options struct {
 	Out string `json:"-" help:"Folder of the run; each stage is a run below it." placeholder:"FOLDER"`
 
-	Preset string  `json:"preset,omitempty" help:"Recipe: chain (ten minutes, one task) or nano (the embedded model's, hours) (default: nano)." placeholder:"NAME"`
+	Preset string  `json:"preset,omitempty" help:"Recipe: chain (two minutes, one task) or nano (the embedded model's, hours) (default: nano)." placeholder:"NAME"`
 	Recipe string  `json:"-" help:"A recipe of one's own, a JSON file; --show prints one to begin with." placeholder:"FILE"`
 	Seed   *uint64 `json:"seed" help:"Decides weights, problems and draws (default: 1)." placeholder:"N"`
 	// DollarsPerHour is what the table's price is reckoned with.
