@@ -13,6 +13,7 @@ import (
 // learned is what the updates of a step found.
 type learned struct {
 	Measures
+	ratio    float64 // the largest of the first mini-batch: 1 unless something is broken
 	updates  int
 	gradNorm float64 // the mean of the updates'
 	loads    [][]int64
@@ -21,7 +22,7 @@ type learned struct {
 
 // learn makes a step's updates.
 func (r *grpo) learn(b *batch) (*learned, error) {
-	l := &learned{Measures: Measures{RatioMax: 1}}
+	l := &learned{Measures: Measures{RatioMax: 1}, ratio: 1}
 	if len(b.samples) == 0 {
 		return l, nil
 	}
@@ -31,9 +32,7 @@ func (r *grpo) learn(b *batch) (*learned, error) {
 	for epoch := range r.o.Epochs {
 		order := b.samples
 		if r.o.Updates > 1 {
-			order = append([]*sample(nil), order...)
-			rng := rand.New(rand.NewPCG(mixSeeds(*r.o.Seed, seedShuffle, uint64(r.step)), uint64(epoch)))
-			rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+			order = shuffled(b, r.o.Updates, rand.New(rand.NewPCG(mixSeeds(*r.o.Seed, seedShuffle, uint64(r.step)), uint64(epoch))))
 		}
 		for u := range r.o.Updates {
 			part := order[u*len(order)/r.o.Updates : (u+1)*len(order)/r.o.Updates]
@@ -47,6 +46,22 @@ func (r *grpo) learn(b *batch) (*learned, error) {
 	}
 	l.gradNorm /= float64(max(l.updates, 1))
 	return l, nil
+}
+
+// shuffled are the samples in random order: group by group, so that a mini-batch reads the
+// prompt of a group once, unless there are fewer groups than mini-batches.
+func shuffled(b *batch, updates int, rng *rand.Rand) []*sample {
+	if b.groups < updates {
+		order := slices.Clone(b.samples)
+		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		return order
+	}
+	size := len(b.samples) / b.groups
+	order := make([]*sample, 0, len(b.samples))
+	for _, g := range rng.Perm(b.groups) {
+		order = append(order, b.samples[g*size:(g+1)*size]...)
+	}
+	return order
 }
 
 // update is one mini-batch. fresh says that the weights are those of the rollouts.
@@ -187,7 +202,7 @@ func (r *grpo) pass(k *pack, n Whole, fresh bool, scale float32, l *learned) [][
 		k.each(func(s *sample, from, to int) {
 			for t, old := range s.LogProbs {
 				if new := logp[from+t]; new != old {
-					l.RatioMax = max(l.RatioMax, math.Exp(math.Abs(float64(new)-float64(old))))
+					l.ratio = max(l.ratio, math.Exp(math.Abs(float64(new)-float64(old))))
 				}
 			}
 		})

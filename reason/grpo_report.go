@@ -169,7 +169,10 @@ func (r *grpo) record(b *batch, l *learned, seconds float64) *train.Record {
 	if r.ref != nil {
 		rec.Set("kl", l.KL/float64(max(l.Tokens, 1)))
 	}
-	rec.Set("ratio_max", l.RatioMax)
+	rec.Set("ratio_max", l.ratio)
+	if r.o.Updates*r.o.Epochs > 1 {
+		rec.Set("ratio_moved", l.RatioMax)
+	}
 	rec.Set("clip_share", float64(l.Clipped)/float64(max(l.Tokens, 1)))
 	if r.o.OffPolicy > 0 {
 		rec.Set("masked", float64(l.Masked)/n)
@@ -217,7 +220,7 @@ func (r *grpo) show(rec *train.Record, left time.Duration) {
 	get := func(name string) float64 { v, _ := rec.Get(name); return v }
 	line := fmt.Sprintf("step %d/%d  reward %.3f  right %.1f %%  thinking %.0f %%  length %.1f  entropy %.3f  %.2f s (%.0f %% writing)  %s left",
 		r.step, r.o.Steps, get("reward"), 100*get("accuracy"), 100*get("thinking"), get("length"), get("entropy"), get("seconds"), 100*get("gen_share"), train.Clock(left))
-	if ratio := get("ratio_max"); r.o.Updates*r.o.Epochs == 1 && ratio != 1 {
+	if ratio := get("ratio_max"); ratio != 1 {
 		r.p.Note("warning    step %d: training and rollouts disagree by a factor of %g in a token's probability: please report this", r.step, ratio)
 	}
 	if _, seen := rec.Get("heldout_greedy"); seen {

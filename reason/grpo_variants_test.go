@@ -42,7 +42,10 @@ func TestVariants(t *testing.T) {
 					t.Errorf("%s, step %d: no %s", name, r.Step, want)
 				}
 			}
-			ratio, _ := r.Get("ratio_max")
+			if ratio, _ := r.Get("ratio_max"); ratio != 1 {
+				t.Errorf("%s, step %d: the ratio of the first mini-batch is %v", name, r.Step, ratio)
+			}
+			ratio, _ := r.Get("ratio_moved")
 			kl, _ := r.Get("kl")
 			moved = moved || ratio > 1 && kl > 0
 		}
