@@ -277,3 +277,26 @@ func TestGRPOAdapter(t *testing.T) {
 		}
 	}
 }
+
+// TestIdleMiniBatches: of groups of two many have equal rewards, so that there are
+// mini-batches, the first ones too, from which nothing is to be learned.
+func TestIdleMiniBatches(t *testing.T) {
+	c := short(t, "deepseek", filepath.Join(t.TempDir(), "run"))
+	c.Steps, c.Prompts, c.Group, c.Updates = 8, 4, 2, 4
+	if _, err := GRPO(context.Background(), c, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	recs, err := train.ReadJournal(c.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle := 0
+	for _, r := range recs {
+		if mixed, _ := r.Get("groups_mixed"); mixed < 1 {
+			idle++
+		}
+	}
+	if idle == 0 {
+		t.Error("every group was mixed: the test tests nothing")
+	}
+}

@@ -1,9 +1,9 @@
 package train
 
 // AddLoads adds the tokens per expert of a pass, [layer][expert], to sum, nil at first, and
-// returns it.
+// returns it. Loads may be empty: nothing went through the model.
 func AddLoads[T int32 | int64](sum [][]int64, loads [][]T) [][]int64 {
-	if sum == nil {
+	if len(sum) == 0 {
 		sum = make([][]int64, len(loads))
 	}
 	for i, l := range loads {
