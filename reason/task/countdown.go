@@ -112,28 +112,52 @@ func randomMoves(rng *rand.Rand, items []*tree) *tree {
 
 // searchTrace writes a search for the target, which found shows to exist, and what it
 // finds. It says what is wanted first. While there are more than three items it makes the
-// moves of found; of three it tries one move after the other in random order, so that how
-// many have failed says nothing about the next, and of two all moves in their order.
+// moves of found, half of the time after another one under which all is tried in vain.
 func searchTrace(rng *rand.Rand, items []*tree, found *tree, target int) (trace string, solution *tree) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d from %s\n", target, values(items))
 	for len(items) > 3 {
+		if len(items) == 4 && rng.IntN(2) == 0 {
+			failure(&b, rng, items, target)
+		}
 		joined := nextJoin(items, found)
 		items = slices.DeleteFunc(slices.Clone(items), func(t *tree) bool { return t == joined.left || t == joined.right })
 		items = append(items, joined)
 		fmt.Fprintf(&b, "%s, left %s\n", equation(joined), values(items))
 	}
+	solution = tryThree(&b, rng, items, target)
+	fmt.Fprintf(&b, "so %s", solution)
+	return b.String(), solution
+}
+
+// failure writes a move on four items from which the target cannot be reached, if one is
+// found among a few, and all that was tried after it.
+func failure(b *strings.Builder, rng *rand.Rand, items []*tree, target int) {
+	for range 4 {
+		var vain strings.Builder
+		joined, rest := choose(rng, moves(items)).do(items)
+		fmt.Fprintf(&vain, "%s, left %s\n", equation(joined), values(rest))
+		if tryThree(&vain, rng, rest, target) == nil {
+			b.WriteString(vain.String())
+			return
+		}
+	}
+}
+
+// tryThree writes one move on three items after the other, in random order, so that how
+// many have failed says nothing about the next, until the target is reached. It returns
+// nil where that cannot be.
+func tryThree(b *strings.Builder, rng *rand.Rand, items []*tree, target int) *tree {
 	all := moves(items)
 	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for _, m := range all {
 		joined, rest := m.do(items)
-		fmt.Fprintf(&b, "%s, left %s\n", equation(joined), values(rest))
-		if solution = tryBoth(&b, rest, target); solution != nil {
-			break
+		fmt.Fprintf(b, "%s, left %s\n", equation(joined), values(rest))
+		if solution := tryBoth(b, rest, target); solution != nil {
+			return solution
 		}
 	}
-	fmt.Fprintf(&b, "so %s", solution)
-	return b.String(), solution
+	return nil
 }
 
 // tryBoth writes the moves on the last two items until one gives the target, which it
