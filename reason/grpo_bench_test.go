@@ -12,7 +12,6 @@ import (
 	"sonde/model"
 	"sonde/model/auto"
 	"sonde/reason/task"
-	"sonde/text"
 	"sonde/train"
 )
 
@@ -122,11 +121,7 @@ func BenchmarkRollouts(b *testing.B) {
 		b.Fatal(err)
 	}
 	configs["mini"] = mini
-	docs := func(yield func([]byte) bool) { yield([]byte("some text to make a vocabulary of")) }
-	tok, err := text.TrainBPE(context.Background(), docs, text.TrainOptions{VocabSize: 300, SingleDigits: true})
-	if err != nil {
-		b.Fatal(err)
-	}
+	tok := smallTokenizer(b)
 	for name, cfg := range configs {
 		m, err := New(Fresh{Cfg: cfg, Tok: tok}, cpuBackend(b, 2), OpenOptions{}, 1)
 		if err != nil {

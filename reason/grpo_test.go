@@ -79,11 +79,7 @@ func makeBase(t testing.TB, arch, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	docs := func(yield func([]byte) bool) { yield([]byte("some text to make a vocabulary of")) }
-	tok, err := text.TrainBPE(context.Background(), docs, text.TrainOptions{VocabSize: 300, SingleDigits: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tok := smallTokenizer(t)
 	m := &Model{Cfg: cfg, Tok: tok, TokCfg: text.NewChatConfig(tok, 64), be: be}
 	defer m.Close()
 	if err := m.allocate("f32"); err != nil {
@@ -133,6 +129,17 @@ func teach(t testing.TB, m *Model) {
 		p.learn(m, ar, opt, 1./32)
 		opt.Step(0.01, 0, min(1, 1/opt.GradNorm()))
 	}
+}
+
+// smallTokenizer has hardly more than the bytes and the control tokens.
+func smallTokenizer(t testing.TB) *text.Tokenizer {
+	t.Helper()
+	docs := func(yield func([]byte) bool) { yield([]byte("some text to make a vocabulary of")) }
+	tok, err := text.TrainBPE(context.Background(), docs, text.TrainOptions{VocabSize: 300, SingleDigits: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
 }
 
 // told are answers to prompts, for a model to learn in one pass.
