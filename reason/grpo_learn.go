@@ -49,17 +49,15 @@ func (r *grpo) learn(b *batch) (*learned, error) {
 }
 
 // shuffled are the samples in random order: group by group, so that a mini-batch reads the
-// prompt of a group once, unless there are fewer groups than mini-batches.
+// prompt of a group once, or one by one where there are fewer groups than mini-batches.
 func shuffled(b *batch, updates int, rng *rand.Rand) []*sample {
-	if b.groups < updates {
-		order := slices.Clone(b.samples)
-		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-		return order
+	together := 1
+	if b.groups >= updates {
+		together = len(b.samples) / b.groups
 	}
-	size := len(b.samples) / b.groups
 	order := make([]*sample, 0, len(b.samples))
-	for _, g := range rng.Perm(b.groups) {
-		order = append(order, b.samples[g*size:(g+1)*size]...)
+	for _, i := range rng.Perm(len(b.samples) / together) {
+		order = append(order, b.samples[i*together:(i+1)*together]...)
 	}
 	return order
 }

@@ -112,7 +112,8 @@ func randomMoves(rng *rand.Rand, items []*tree) *tree {
 
 // searchTrace writes a search for the target, which found shows to exist, and what it
 // finds. It says what is wanted first. While there are more than three items it makes the
-// moves of found, half of the time after another one under which all is tried in vain.
+// moves of found; of four, half of the time after another one, under which all is tried in
+// vain.
 func searchTrace(rng *rand.Rand, items []*tree, found *tree, target int) (trace string, solution *tree) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d from %s\n", target, values(items))
@@ -123,11 +124,16 @@ func searchTrace(rng *rand.Rand, items []*tree, found *tree, target int) (trace 
 		joined := nextJoin(items, found)
 		items = slices.DeleteFunc(slices.Clone(items), func(t *tree) bool { return t == joined.left || t == joined.right })
 		items = append(items, joined)
-		fmt.Fprintf(&b, "%s, left %s\n", equation(joined), values(items))
+		writeMove(&b, joined, items)
 	}
 	solution = tryThree(&b, rng, items, target)
 	fmt.Fprintf(&b, "so %s", solution)
 	return b.String(), solution
+}
+
+// writeMove writes a move and the items after it.
+func writeMove(b *strings.Builder, joined *tree, rest []*tree) {
+	fmt.Fprintf(b, "%s, left %s\n", equation(joined), values(rest))
 }
 
 // failure writes a move on four items from which the target cannot be reached, if one is
@@ -136,7 +142,7 @@ func failure(b *strings.Builder, rng *rand.Rand, items []*tree, target int) {
 	for range 4 {
 		var vain strings.Builder
 		joined, rest := choose(rng, moves(items)).do(items)
-		fmt.Fprintf(&vain, "%s, left %s\n", equation(joined), values(rest))
+		writeMove(&vain, joined, rest)
 		if tryThree(&vain, rng, rest, target) == nil {
 			b.WriteString(vain.String())
 			return
@@ -152,7 +158,7 @@ func tryThree(b *strings.Builder, rng *rand.Rand, items []*tree, target int) *tr
 	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for _, m := range all {
 		joined, rest := m.do(items)
-		fmt.Fprintf(b, "%s, left %s\n", equation(joined), values(rest))
+		writeMove(b, joined, rest)
 		if solution := tryBoth(b, rest, target); solution != nil {
 			return solution
 		}
