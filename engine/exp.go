@@ -3,7 +3,7 @@ package engine
 import "math"
 
 const (
-	expSteps = 128             // of a power of two; so that a polynomial of degree 5 does
+	expSteps = 128             // from a power of two to the next, so that degree 5 does
 	expHigh  = 0x1.62e42feep-8 // ln 2 / expSteps, its first 32 bits
 	expLow   = 0x1.a39ef35793c76p-40
 )

@@ -40,14 +40,14 @@ type Rolled struct {
 type RollParams struct {
 	Params
 	EOS                  int32 // ends a text unless IgnoreEOS; -1 for none
-	Slots                int   // texts written at a time; default 256
+	Slots                int   // texts written at a time; default DefaultSlots
 	Piece                int   // rows of prompts read in one pass; default 2048
 	KeepMask, KeepRoutes bool
 }
 
-// defaultSlots fill the rows of matrix products, those of experts too; with more the keys
+// DefaultSlots fill the rows of matrix products, those of experts too; with more the keys
 // of small models leave the processor's cache.
-const defaultSlots = 256
+const DefaultSlots = 256
 
 // Roller writes many texts with the very weights that a trainer holds, all side by side:
 // what is finished leaves, what waits comes in, and the prompt of a group is read once.
@@ -116,7 +116,7 @@ type textUnderWay struct {
 func (r *Roller) Roll(ctx context.Context, rolls []Roll, p RollParams, done func(*Rolled)) (err error) {
 	defer compute.CatchOutOfMemory(&err)
 	if p.Slots <= 0 {
-		p.Slots = defaultSlots
+		p.Slots = DefaultSlots
 	}
 	if p.Piece <= 0 {
 		p.Piece = 2048

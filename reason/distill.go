@@ -12,6 +12,7 @@ import (
 
 	"sonde/checkpoint"
 	"sonde/compute"
+	"sonde/engine"
 	"sonde/model/auto"
 	"sonde/model/llama"
 	"sonde/reason/task"
@@ -41,7 +42,7 @@ type DistillOptions struct {
 	Slots       int     `json:"slots" resume:"free" help:"Texts written side by side (default: 256)." placeholder:"N"`
 }
 
-var distillDefaults = DistillOptions{Problems: 1000, Prompts: 32, KeepAnswers: KeepAll, Think: ThinkAuto, Temperature: 1, Slots: 256}
+var distillDefaults = DistillOptions{Problems: 1000, Prompts: 32, KeepAnswers: KeepAll, Think: ThinkAuto, Temperature: 1, Slots: engine.DefaultSlots}
 
 // DistillConfig is what Distill needs. Of SFTOptions Tasks and TaskFiles name the problems
 // that are answered, and Data are examples to learn from beside the answers.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"sonde/engine"
 	"sonde/train"
 )
 
@@ -41,7 +42,7 @@ type RejectOptions struct {
 	Slots   int    `json:"-" help:"Texts written side by side (default: 256)." placeholder:"N"`
 }
 
-var rejectDefaults = RejectOptions{Problems: 1000, Samples: 8, Seed: ptr[uint64](1), Keep: KeepShortest, Think: ThinkAuto, Temperature: 1, TopP: 1, Compute: "f32", Slots: 256}
+var rejectDefaults = RejectOptions{Problems: 1000, Samples: 8, Seed: ptr[uint64](1), Keep: KeepShortest, Think: ThinkAuto, Temperature: 1, TopP: 1, Compute: "f32", Slots: engine.DefaultSlots}
 
 // resolve fills in the defaults and checks the result; own says that there are tasks made
 // in Go.
